@@ -1,1 +1,21 @@
-//! 
+//! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
+//!
+//! Reading order: [`id`] and [`unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
+//! becomes; [`record`] is what the platform stores; [`fault`] is how anything fails; [`api`] is how it is told.
+//!
+//! **Invariant**: this crate knows nothing about tokio, files or sockets.
+
+pub mod api;
+pub mod fault;
+pub mod id;
+pub mod manifest;
+pub mod record;
+pub mod spec;
+pub mod unit;
+
+pub use fault::{Blame, Code, Fault};
+pub use id::{AliasName, Digest, FunctionName, InstanceId, InvocationId, RevisionId};
+pub use manifest::Manifest;
+pub use record::{Alias, Deployment, Function, Invocation, LogLine, Revision, Route};
+pub use spec::{Contract, Runtime, Scale, Spec};
+pub use unit::{Bytes, Millis, Timestamp};

@@ -1,0 +1,273 @@
+//! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
+
+use crate::{
+    fault::{Code, Fault},
+    id::{AliasName, FunctionName},
+    record::Route,
+    spec::{Contract, Runtime, Scale, Spec},
+    unit::{Bytes, Millis},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The manifest's file name in a function's folder.
+pub const FILE: &str = "mayfly.toml";
+
+/// Limits of the numbers in a manifest.
+const TIMEOUT_MAX: Millis = Millis::secs(15 * 60);
+const MEMORY_MIN: Bytes = Bytes::mib(8);
+const MEMORY_MAX: Bytes = Bytes::mib(10_240);
+/// Source: Lambda's 4 KB for all environment variables, taken eightfold.
+const ENV_MAX: usize = 32 << 10;
+const CONCURRENCY_MAX: u32 = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub name: FunctionName,
+    pub runtime: Runtime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Contract>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_max: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_max: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+}
+
+/// How the folder is built, where the language's own way is not wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Program and arguments, run in the folder; empty builds nothing.
+    pub command: Vec<String>,
+}
+
+/// What turns into invocations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum Trigger {
+    Http(HttpTrigger),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTrigger {
+    pub path: String,
+    #[serde(default)]
+    pub host: Option<String>,
+    #[serde(default)]
+    pub methods: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest and checks every value.
+    ///
+    /// # Errors
+    /// `manifest_invalid` with the line and the key, `name_invalid` where the name is no DNS label.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        // The name first, so that its fault has a code of its own.
+        let table: toml::Table = text.parse().map_err(|e| invalid(FILE, e))?;
+        if let Some(toml::Value::String(name)) = table.get("name") {
+            name.parse::<FunctionName>().map_err(|e| Fault::new(Code::NameInvalid, e.to_string()))?;
+        }
+        let manifest: Self = toml::from_str(text).map_err(|e| invalid(FILE, e))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let contract = self.contract();
+        let wasm = self.runtime == Runtime::Wasm;
+        if wasm != (contract == Contract::Component) {
+            return Err(invalid("contract", format!("runtime `{}` does not go with contract `{contract}`", self.runtime)));
+        }
+        if contract == Contract::Command && self.command.is_empty() && self.entry.is_none() {
+            return Err(invalid("command", "contract `command` needs `command` (program and arguments) or `entry`"));
+        }
+        if let Some(memory) = self.memory && !(MEMORY_MIN..=MEMORY_MAX).contains(&memory) {
+            return Err(invalid("memory", format!("{memory} is outside {MEMORY_MIN} to {MEMORY_MAX}")));
+        }
+        for (key, value) in [("timeout", self.timeout), ("start_timeout", self.start_timeout), ("stop_grace", self.stop_grace)] {
+            if let Some(value) = value && (value.0 == 0 || value > TIMEOUT_MAX) {
+                return Err(invalid(key, format!("{value} is outside 1ms to {TIMEOUT_MAX}")));
+            }
+        }
+        if let Some(n) = self.concurrency && !(1..=CONCURRENCY_MAX).contains(&n) {
+            return Err(invalid("concurrency", format!("{n} is outside 1 to {CONCURRENCY_MAX}")));
+        }
+        if let Some(scale) = &self.scale && (scale.max == 0 || scale.min > scale.max) {
+            return Err(invalid("scale", format!("min {} and max {}: want 0 <= min <= max and max >= 1", scale.min, scale.max)));
+        }
+        self.check_env()?;
+        if let Some(path) = &self.ready_path && !path.starts_with('/') {
+            return Err(invalid("ready_path", format!("`{path}` does not begin with '/'")));
+        }
+        self.triggers.iter().try_for_each(|Trigger::Http(http)| http.check())
+    }
+
+    fn check_env(&self) -> Result<(), Fault> {
+        for (key, value) in &self.env {
+            let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if key.is_empty() || !key.chars().all(name) || key.starts_with(|c: char| c.is_ascii_digit()) {
+                return Err(invalid("env", format!("`{key}` is no variable's name: use A-Z, a-z, 0-9 and '_'")));
+            }
+            if key.starts_with("MAYFLY_") || key.starts_with("AWS_LAMBDA_") || key == "PORT" {
+                return Err(invalid("env", format!("`{key}` is set by the platform")));
+            }
+            if value.contains('\0') {
+                return Err(invalid("env", format!("the value of `{key}` has a NUL character")));
+            }
+        }
+        let size: usize = self.env.iter().map(|(k, v)| k.len() + v.len() + 2).sum();
+        if size > ENV_MAX {
+            return Err(invalid("env", format!("{size} bytes are over the limit of {ENV_MAX}")));
+        }
+        Ok(())
+    }
+
+    /// The contract, told from the runtime where left out.
+    pub fn contract(&self) -> Contract {
+        self.contract.unwrap_or(match self.runtime {
+            Runtime::Wasm => Contract::Component,
+            Runtime::Binary => Contract::Http,
+            Runtime::Nodejs | Runtime::Python | Runtime::Java | Runtime::Go | Runtime::Rust => Contract::Handler,
+        })
+    }
+
+    /// The configuration with every default filled in.
+    pub fn spec(&self) -> Spec {
+        let contract = self.contract();
+        Spec {
+            runtime: self.runtime,
+            contract,
+            entry: self.entry.clone(),
+            command: self.command.clone(),
+            memory: self.memory.unwrap_or(Bytes::mib(256)),
+            timeout: self.timeout.unwrap_or(Millis::secs(30)),
+            concurrency: self.concurrency.unwrap_or(contract.default_concurrency()),
+            scale: self.scale.clone().unwrap_or_default(),
+            env: self.env.clone(),
+            request_max: self.request_max.or(contract.default_body_limit()),
+            response_max: self.response_max.or(contract.default_body_limit()),
+            ready_path: self.ready_path.clone(),
+            start_timeout: self.start_timeout.unwrap_or(Millis::secs(10)),
+            stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
+        }
+    }
+
+    /// The routes of its HTTP triggers, to the alias `live`.
+    pub fn routes(&self) -> Vec<Route> {
+        self.triggers
+            .iter()
+            .map(|Trigger::Http(http)| Route {
+                host: http.host.as_deref().map(str::to_ascii_lowercase),
+                path: http.path.clone(),
+                methods: http.methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
+                function: self.name.clone(),
+                alias: AliasName::live(),
+                from_manifest: true,
+            })
+            .collect()
+    }
+}
+
+impl HttpTrigger {
+    fn check(&self) -> Result<(), Fault> {
+        check_route_path(&self.path)?;
+        if let Some(host) = &self.host && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')) {
+            return Err(invalid("trigger.http.host", format!("`{host}` is no host name")));
+        }
+        match self.methods.iter().find(|m| m.is_empty() || !m.bytes().all(|b| b.is_ascii_alphabetic())) {
+            Some(method) => Err(invalid("trigger.http.methods", format!("`{method}` is no method"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A route's path begins with '/', and a '*' stands only at its end, behind a '/'.
+pub fn check_route_path(path: &str) -> Result<(), Fault> {
+    let body = path.strip_suffix("/*").unwrap_or(path);
+    let ok = path.starts_with('/')
+        && !body.contains('*')
+        && !path.contains(['?', '#', ' '])
+        && !path.split('/').any(|part| part == ".." || part == ".");
+    if ok { Ok(()) } else { Err(invalid("path", format!("`{path}` is no route: write /name or /name/*"))) }
+}
+
+fn invalid(key: &str, error: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::ManifestInvalid, format!("{key}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_follow_the_contract() {
+        let spec = Manifest::parse("name = 'a'\nruntime = 'nodejs'").unwrap().spec();
+        assert_eq!((spec.contract, spec.concurrency, spec.timeout), (Contract::Handler, 1, Millis::secs(30)));
+        assert_eq!(spec.request_max, Some(Bytes::mib(6)));
+        let spec = Manifest::parse("name = 'a'\nruntime = 'nodejs'\ncontract = 'http'").unwrap().spec();
+        assert_eq!((spec.concurrency, spec.request_max), (80, None));
+    }
+
+    #[test]
+    fn bad_manifests_say_what_is_wrong() {
+        for (text, code, part) in [
+            ("name = 'a'\nruntime = 'nodejs'\nmemroy = '1GiB'", Code::ManifestInvalid, "memroy"),
+            ("name = 'a'\nruntime = 'nodejs'\nmemory = 256", Code::ManifestInvalid, "256MiB"),
+            ("name = 'a'\nruntime = 'nodejs'\nmemory = '256 bananas'", Code::ManifestInvalid, "bananas"),
+            ("name = 'a'\nruntime = 'nodejs'\nmemory = '1MiB'", Code::ManifestInvalid, "outside"),
+            ("name = 'a'\nruntime = 'nodejs'\ntimeout = '30'", Code::ManifestInvalid, "duration"),
+            ("name = 'a'\nruntime = 'nodejs'\ntimeout = '16m'", Code::ManifestInvalid, "outside"),
+            ("name = 'A_b'\nruntime = 'nodejs'", Code::NameInvalid, "A_b"),
+            ("name = 'a'\nruntime = 'cobol'", Code::ManifestInvalid, "cobol"),
+            ("name = 'a'\nruntime = 'wasm'\ncontract = 'http'", Code::ManifestInvalid, "does not go with"),
+            ("name = 'a'\nruntime = 'nodejs'\nconcurrency = 0", Code::ManifestInvalid, "concurrency"),
+            ("name = 'a'\nruntime = 'nodejs'\n[scale]\nmin = 3\nmax = 2", Code::ManifestInvalid, "min 3"),
+            ("name = 'a'\nruntime = 'nodejs'\n[scale]\nmaximum = 2", Code::ManifestInvalid, "maximum"),
+            ("name = 'a'\nruntime = 'nodejs'\n[env]\nMAYFLY_X = '1'", Code::ManifestInvalid, "platform"),
+            ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nhttp = { path = 'x' }", Code::ManifestInvalid, "route"),
+            ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nhttp = { path = '/a/*/b' }", Code::ManifestInvalid, "route"),
+            ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nftp = { path = '/a' }", Code::ManifestInvalid, "ftp"),
+            ("name = 'a", Code::ManifestInvalid, "line 1"),
+        ] {
+            let fault = Manifest::parse(text).unwrap_err();
+            assert_eq!(fault.code, code, "{text}: {fault}");
+            assert!(fault.detail.contains(part), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn triggers_become_routes() {
+        let manifest = Manifest::parse("name = 'thumbs'\nruntime = 'go'\n[[trigger]]\nhttp = { path = '/t/*', methods = ['post'] }").unwrap();
+        let routes = manifest.routes();
+        assert_eq!((routes[0].path.as_str(), routes[0].methods[0].as_str()), ("/t/*", "POST"));
+        let text = toml::to_string(&manifest).unwrap();
+        assert_eq!(Manifest::parse(&text).unwrap(), manifest);
+    }
+}

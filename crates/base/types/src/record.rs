@@ -1,0 +1,235 @@
+//! What the platform remembers: functions, revisions, aliases, routes, deployments, invocations, log lines.
+
+use crate::{
+    fault::Fault,
+    id::{AliasName, DeploymentId, Digest, FunctionName, InstanceId, InvocationId, RevisionId},
+    spec::Spec,
+    unit::{Millis, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// A function: a name over revisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Function {
+    #[schema(value_type = String, example = "hello")]
+    pub name: FunctionName,
+    #[schema(value_type = String)]
+    pub created: Timestamp,
+    /// The number that the next revision gets.
+    pub next_revision: u32,
+}
+
+/// An immutable, numbered, content-addressed version of a function's code and configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Revision {
+    #[schema(value_type = String, example = "hello@3")]
+    pub id: RevisionId,
+    /// What was uploaded, and the configuration with it: two revisions of a function never share it.
+    #[schema(value_type = String)]
+    pub content: Digest,
+    /// What runs: the packed tree after the build.
+    #[schema(value_type = String)]
+    pub artifact: Digest,
+    pub spec: Spec,
+    #[schema(value_type = String)]
+    pub created: Timestamp,
+}
+
+/// One target of an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Target {
+    pub revision: u32,
+    /// Share of the traffic in per cent; the weights of an alias add up to 100.
+    pub weight: u8,
+}
+
+/// A name over one or two revisions of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Alias {
+    #[schema(value_type = String, example = "hello")]
+    pub function: FunctionName,
+    #[schema(value_type = String, example = "live")]
+    pub name: AliasName,
+    pub targets: Vec<Target>,
+    /// The revisions that it pointed to before, newest last: what `rollback` walks back.
+    #[serde(default)]
+    pub history: Vec<u32>,
+    #[schema(value_type = String)]
+    pub changed: Timestamp,
+}
+
+/// Maps host and path to an alias.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct Route {
+    /// `None` is every host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself.
+    #[schema(example = "/thumbs/*")]
+    pub path: String,
+    /// Empty is every method.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    #[schema(value_type = String, example = "hello")]
+    pub function: FunctionName,
+    #[schema(value_type = String, example = "live")]
+    pub alias: AliasName,
+    /// From the function's manifest: replaced by its next deploy.
+    #[serde(default)]
+    pub from_manifest: bool,
+}
+
+impl Route {
+    /// Two routes with the same key and a common method would both match: they clash.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        self.host == other.host
+            && self.path == other.path
+            && (self.methods.is_empty()
+                || other.methods.is_empty()
+                || self.methods.iter().any(|m| other.methods.contains(m)))
+    }
+}
+
+/// Where an attempt to publish stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Uploading,
+    Building,
+    Packing,
+    Probing,
+    Live,
+    Failed,
+}
+
+impl Stage {
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Live | Self::Failed)
+    }
+}
+
+/// One attempt to publish a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Deployment {
+    #[schema(value_type = String)]
+    pub id: DeploymentId,
+    #[schema(value_type = String, example = "hello")]
+    pub function: FunctionName,
+    pub stage: Stage,
+    #[schema(value_type = Option<String>)]
+    pub revision: Option<RevisionId>,
+    /// True where the same content was a revision already.
+    #[serde(default)]
+    pub unchanged: bool,
+    /// Why it failed.
+    pub fault: Option<Fault>,
+    #[schema(value_type = String)]
+    pub started: Timestamp,
+    #[schema(value_type = Option<String>)]
+    pub ended: Option<Timestamp>,
+    /// Time by phase: `unpack`, `build`, `pack`, `start`.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub phases: BTreeMap<String, Millis>,
+    /// Where it answers once it is live.
+    pub url: Option<String>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    /// The code threw or answered garbage: the function's fault.
+    FunctionError,
+    TimedOut,
+    /// The instance died or hung up in the middle.
+    Crashed,
+    /// The caller went away.
+    Cancelled,
+    /// Refused before it reached user code.
+    Rejected,
+}
+
+/// One call, as remembered for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Invocation {
+    #[schema(value_type = String)]
+    pub id: InvocationId,
+    #[schema(value_type = String, example = "hello@3")]
+    pub revision: RevisionId,
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<InstanceId>,
+    #[schema(value_type = String)]
+    pub started: Timestamp,
+    /// From the first byte in to the last byte out, µs.
+    pub duration_us: u64,
+    /// Spent waiting for a slot, µs.
+    pub waited_us: u64,
+    /// It waited for an instance that was started for it.
+    pub cold: bool,
+    pub outcome: Outcome,
+    /// HTTP status answered; 0 where the call had none.
+    pub status: u16,
+    /// The fault's code where it failed.
+    pub code: Option<String>,
+}
+
+/// Which pipe a line came out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+    /// Written by the platform about the instance: started, stopped, killed, and why.
+    Platform,
+}
+
+/// One line of a function's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLine {
+    #[schema(value_type = String)]
+    pub time: Timestamp,
+    #[schema(value_type = String, example = "hello@3")]
+    pub revision: RevisionId,
+    #[schema(value_type = String)]
+    pub instance: InstanceId,
+    /// The call that was running; `None` between calls and where several run at once.
+    #[schema(value_type = Option<String>)]
+    pub invocation: Option<InvocationId>,
+    pub stream: Stream,
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Route {
+        Route {
+            host: host.map(str::to_owned),
+            path: path.into(),
+            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+            function: "hello".parse().unwrap(),
+            alias: AliasName::live(),
+            from_manifest: false,
+        }
+    }
+
+    #[test]
+    fn routes_clash_where_one_request_would_match_both() {
+        let base = route(None, "/a/*", &["GET"]);
+        for (other, clash) in [
+            (route(None, "/a/*", &["GET", "POST"]), true),
+            (route(None, "/a/*", &[]), true),
+            (route(None, "/a/*", &["POST"]), false),
+            (route(Some("x.example"), "/a/*", &["GET"]), false),
+            (route(None, "/a", &["GET"]), false),
+        ] {
+            assert_eq!(base.clashes_with(&other), clash, "{other:?}");
+            assert_eq!(other.clashes_with(&base), clash, "{other:?}");
+        }
+    }
+}

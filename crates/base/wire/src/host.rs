@@ -1,0 +1,127 @@
+//! Instances: who starts them, who lists them, who asks for more.
+
+use crate::{
+    BoxFuture,
+    body::Body,
+    call::{Call, Permit},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use types::{Fault, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView};
+
+/// The way to one ready instance: implemented by `agent`, one kind per contract.
+pub trait Link: Send + Sync {
+    /// Calls user code in the slot that `permit` holds, until `call.deadline`.
+    ///
+    /// The permit is finished when the last byte of the answer left the instance, or the call failed.
+    ///
+    /// # Errors
+    /// Those of the contract: see `docs/errors/`.
+    fn call<'a>(&'a self, call: Call, permit: Permit) -> BoxFuture<'a, Result<http::Response<Body>, Fault>>;
+}
+
+/// Why an instance is no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Stopped by the platform in an orderly way.
+    Stopped,
+    /// The process ended by itself with this status.
+    Status(i32),
+    /// Ended by this signal, which the platform did not send.
+    Signal(i32),
+    /// Killed by the platform for its memory: bytes used and allowed.
+    Memory { used: u64, limit: u64 },
+    /// Killed by the platform because a call passed its deadline.
+    Deadline,
+}
+
+/// A ready instance.
+pub struct Started {
+    pub id: InstanceId,
+    pub link: Arc<dyn Link>,
+    /// Cold start by phase, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+    pub at: Timestamp,
+    /// Turns `Some` once the instance is gone.
+    pub exit: watch::Receiver<Option<Exit>>,
+}
+
+/// How to end an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM, the revision's grace, SIGKILL.
+    Gently,
+    /// SIGKILL, as [`Exit::Deadline`].
+    Overdue,
+}
+
+/// The instances of one machine: implemented by `agent`.
+pub trait Host: Send + Sync {
+    /// Starts an instance and waits until it is ready.
+    ///
+    /// # Errors
+    /// `runtime_unavailable`, `start_failed`, `start_timeout`, `storage_full`, `internal`.
+    fn start(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>>;
+
+    /// Ends an instance; returns when nothing of it is left. Unknown ids are done already.
+    fn stop(&self, id: InstanceId, how: Stop) -> BoxFuture<'_, ()>;
+
+    fn instances(&self) -> Vec<InstanceView>;
+}
+
+/// The instances that take calls: implemented by `dispatch`.
+pub trait Directory: Send + Sync {
+    /// From now on `started` takes calls; who waits goes first.
+    fn add(&self, revision: &Arc<Revision>, started: &Started);
+
+    /// Takes no new call; resolves when its last one ended.
+    fn drain(&self, id: InstanceId) -> BoxFuture<'_, ()>;
+
+    /// Is no more: forgotten at once.
+    fn remove(&self, id: InstanceId);
+
+    /// No instance of this revision can be had now: whoever waits for one is told why.
+    fn fail(&self, revision: &RevisionId, fault: &Fault);
+
+    /// What each revision with an instance or a waiter has to do.
+    fn load(&self) -> Vec<Load>;
+}
+
+/// What one revision has to do at a moment.
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub revision: Arc<Revision>,
+    pub waiting: u32,
+    /// Most calls in flight and waiting at once since the last look.
+    pub peak: u32,
+    pub instances: Vec<InstanceLoad>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceLoad {
+    pub id: InstanceId,
+    pub in_flight: u32,
+    pub idle_since: Option<Instant>,
+    pub draining: bool,
+}
+
+/// Where dispatch says what it needs: implemented by `fleet`. Never blocks.
+pub trait Demand: Send + Sync {
+    /// Calls wait for this revision.
+    fn nudge(&self, revision: &Arc<Revision>);
+
+    /// A call on this instance passed its deadline; dispatch gives it no more.
+    fn overdue(&self, revision: &Arc<Revision>, id: InstanceId);
+}
+
+/// What control asks of `fleet`.
+pub trait Scaler: Send + Sync {
+    /// At least one ready instance, started if there is none: the probe before an alias moves.
+    ///
+    /// # Errors
+    /// Those of [`Host::start`].
+    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Vec<(&'static str, Duration)>, Fault>>;
+}
