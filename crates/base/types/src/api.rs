@@ -6,15 +6,18 @@
 //! | `GET /functions/{name}` | → [`FunctionDetail`] with `ETag` |
 //! | `DELETE /functions/{name}` | → 204; `If-Match` honoured |
 //! | `POST /functions/{name}/deployments` | tar.zst → 202 [`Deployment`] |
+//! | `GET /functions/{name}/deployments?limit=20` | → [`DeploymentList`], newest first |
 //! | `GET /deployments/{id}` | → [`Deployment`] |
 //! | `GET /deployments/{id}/log?follow=true` | → NDJSON of [`BuildLine`] |
 //! | `GET /functions/{name}/revisions[/{number}]` | → [`RevisionList`], [`Revision`] |
+//! | `GET /functions/{name}/aliases` | → [`AliasList`] |
 //! | `GET, PUT, DELETE /functions/{name}/aliases/{alias}` | [`AliasUpdate`] → [`Alias`]; `ETag`, `If-Match` |
-//! | `POST /functions/{name}/rollback` | → [`Alias`] |
-//! | `GET, PUT, DELETE /routes` | [`RouteList`]; one by its document |
-//! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer |
+//! | `POST /functions/{name}/rollback` | [`Rollback`] or nothing → [`Alias`] |
+//! | `GET /routes` | → [`RouteList`] |
+//! | `PUT, DELETE /routes` | one [`Route`] → [`Route`], 204 |
+//! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer; `async=true` is refused |
 //! | `GET /functions/{name}/invocations?limit=50` | → [`InvocationList`], newest first |
-//! | `GET /functions/{name}/logs?follow=true&tail=100` | → NDJSON of [`LogLine`] |
+//! | `GET /functions/{name}/logs?follow=true&tail=100` | → NDJSON of [`LogLine`]; also `revision=3`, `invocation=ID` |
 //! | `GET /functions/{name}/instances` | → [`InstanceList`] |
 //! | `GET /info` | → [`Info`] |
 //! | `GET /openapi.json` | → the description of all this |
@@ -84,6 +87,15 @@ pub struct RevisionList {
 #[serde(deny_unknown_fields)]
 pub struct AliasUpdate {
     pub targets: Vec<Target>,
+}
+
+/// How far to roll `live` back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The revision to go back to; `None` is the one before.
+    #[serde(default)]
+    pub to: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
