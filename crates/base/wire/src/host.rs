@@ -19,8 +19,27 @@ pub trait Link: Send + Sync {
     /// The permit is finished when the last byte of the answer left the instance, or the call failed.
     ///
     /// # Errors
-    /// Those of the contract: see `docs/errors/`.
-    fn call<'a>(&'a self, call: Call, permit: Permit) -> BoxFuture<'a, Result<http::Response<Body>, Fault>>;
+    /// Those of the contract: see `docs/errors/`. With the call in it, no byte of it reached user code.
+    fn call<'a>(&'a self, call: Call, permit: Permit) -> BoxFuture<'a, Result<http::Response<Body>, Refusal>>;
+}
+
+/// A call that was not answered.
+#[derive(Debug)]
+pub struct Refusal {
+    pub fault: Fault,
+    /// The untouched call where user code saw nothing of it: another instance may have it.
+    pub call: Option<Box<Call>>,
+}
+
+impl Refusal {
+    pub fn unsent(fault: Fault, call: Call) -> Self {
+        Self { fault, call: Some(Box::new(call)) }
+    }
+}
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { fault, call: None }
+    }
 }
 
 /// Why an instance is no more.
@@ -88,6 +107,9 @@ pub trait Directory: Send + Sync {
 
     /// What each revision with an instance or a waiter has to do.
     fn load(&self) -> Vec<Load>;
+
+    /// Forgets the revisions that are not to be kept and have neither instance nor waiter.
+    fn retain(&self, keep: &dyn Fn(&RevisionId) -> bool);
 }
 
 /// What one revision has to do at a moment.
