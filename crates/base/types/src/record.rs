@@ -17,8 +17,9 @@ pub struct Function {
     pub name: FunctionName,
     #[schema(value_type = String)]
     pub created: Timestamp,
-    /// The number that the next revision gets.
-    pub next_revision: u32,
+    /// When it, its aliases or its routes last changed.
+    #[schema(value_type = String)]
+    pub updated: Timestamp,
 }
 
 /// An immutable, numbered, content-addressed version of a function's code and configuration.
