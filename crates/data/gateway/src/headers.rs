@@ -1,0 +1,104 @@
+//! The headers that a proxy takes off and puts on.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::{fmt::Write, net::IpAddr};
+use types::InvocationId;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::REQUEST_ID_HEADER);
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Headers that speak of one connection only (RFC 9110 §7.6.1). `Upgrade` stays out: no contract takes it yet.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHORIZATION,
+];
+
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(header::CONNECTION).cloned() {
+        for name in named.to_str().unwrap_or("").split(',') {
+            if let Ok(name) = name.trim().parse::<HeaderName>() {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Says who called and how. What a client claims about earlier hops stays in front of what we saw.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<IpAddr>, prefix: &str) {
+    if let Some(peer) = peer {
+        let seen = match headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+            Some(earlier) => format!("{earlier}, {peer}"),
+            None => {
+                let mut text = String::with_capacity(39);
+                let _ = write!(text, "{peer}");
+                text
+            }
+        };
+        set(headers, FORWARDED_FOR, seen);
+    }
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        headers.entry(FORWARDED_HOST).or_insert(host);
+    }
+    if !prefix.is_empty() {
+        set(headers, FORWARDED_PREFIX, prefix.to_owned());
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The caller's id for the call where it sent a valid one, a new one otherwise.
+pub(crate) fn request_id(headers: &HeaderMap) -> InvocationId {
+    let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    sent.unwrap_or_else(InvocationId::random)
+}
+
+pub(crate) fn id_value(id: InvocationId) -> HeaderValue {
+    let mut buffer = [0; 36];
+    HeaderValue::from_str(id.encode(&mut buffer)).unwrap_or(HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_own_headers_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "keep-alive, x-mine"), ("keep-alive", "1"), ("x-mine", "1"), ("te", "trailers"), ("x-yours", "1")]
+        {
+            headers.insert(name, value.parse().unwrap());
+        }
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-yours"]);
+    }
+
+    #[test]
+    fn forwarding_appends_what_was_seen() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "10.0.0.9".parse().unwrap());
+        headers.insert("host", "a.example".parse().unwrap());
+        add_forwarded(&mut headers, Some([127, 0, 0, 1].into()), "/hello");
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.9, 127.0.0.1");
+        assert_eq!(headers["x-forwarded-host"], "a.example");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-prefix"], "/hello");
+    }
+}

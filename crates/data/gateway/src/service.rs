@@ -1,0 +1,109 @@
+//! One request's walk through the gateway.
+
+use crate::{
+    headers::{self, REQUEST_ID},
+    problem,
+    routes::{Match, Table},
+};
+use arc_swap::ArcSwap;
+use http::{Request, Response, Uri, header, uri::PathAndQuery};
+use hyper::body::Incoming;
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
+use types::{Code, Fault, InvocationId};
+use wire::{Body, Call, Invoke, Shape};
+
+/// What the connections of one lane share.
+pub(crate) struct Service {
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) invoke: Arc<dyn Invoke>,
+}
+
+impl Service {
+    /// Answers every request: a fault is an answer too.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Result<Response<Body>, Infallible> {
+        let arrived = Instant::now();
+        let id = headers::request_id(request.headers());
+        let mut response = match self.walk(request, id, peer, arrived).await {
+            Ok(response) => response,
+            Err(fault) => {
+                tracing::debug!(%id, %fault, "refused");
+                problem::response(&fault)
+            }
+        };
+        response.headers_mut().insert(REQUEST_ID, headers::id_value(id));
+        Ok(response)
+    }
+
+    async fn walk(
+        &self,
+        request: Request<Incoming>,
+        id: InvocationId,
+        peer: Option<IpAddr>,
+        arrived: Instant,
+    ) -> Result<Response<Body>, Fault> {
+        // Host, path and method to an alias.
+        let found = self.route(&request)?;
+        // The request as the function sees it: its own path, no header that is the connection's, who called.
+        let request = forward(request, &found, id, peer)?;
+        // To an instance and back.
+        let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer };
+        let mut response = self.invoke.invoke(&found.target, call).await?;
+        headers::remove_hop_by_hop(response.headers_mut());
+        Ok(response)
+    }
+
+    fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
+        let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+        self.table.load().find(host, request.uri().path(), request.method())
+    }
+}
+
+fn forward(
+    request: Request<Incoming>,
+    found: &Match,
+    id: InvocationId,
+    peer: Option<IpAddr>,
+) -> Result<Request<Body>, Fault> {
+    let (mut parts, body) = request.into_parts();
+    headers::remove_hop_by_hop(&mut parts.headers);
+    headers::add_forwarded(&mut parts.headers, peer, &parts.uri.path()[..found.strip]);
+    parts.headers.insert(REQUEST_ID, headers::id_value(id));
+    parts.uri = own_path(&parts.uri, found.strip)?;
+    let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
+    Ok(Request::from_parts(parts, body))
+}
+
+/// Path and query without the route's own part; never empty.
+fn own_path(uri: &Uri, strip: usize) -> Result<Uri, Fault> {
+    let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let bad = |error: http::Error| Fault::new(Code::BadRequest, format!("the path cannot be read: {error}"));
+    if strip == 0 {
+        return match uri.scheme() {
+            None => Ok(uri.clone()),
+            Some(_) => Uri::builder().path_and_query(whole).build().map_err(bad),
+        };
+    }
+    let rest = &whole[strip..];
+    let own = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    Uri::builder().path_and_query(own).build().map_err(bad)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_sees_its_own_path() {
+        for (uri, strip, want) in [
+            ("/hello", 6, "/"),
+            ("/hello/", 6, "/"),
+            ("/hello/a/b?x=1", 6, "/a/b?x=1"),
+            ("/hello?x=1", 6, "/?x=1"),
+            ("/a/b?x", 0, "/a/b?x"),
+            ("http://h.example/a?x", 0, "/a?x"),
+        ] {
+            assert_eq!(own_path(&uri.parse().unwrap(), strip).unwrap(), want, "{uri}");
+        }
+    }
+}
