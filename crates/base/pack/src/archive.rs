@@ -99,9 +99,8 @@ fn read_extension(reader: &mut impl Read, size: u64) -> Result<Vec<u8>, Fault> {
 
 fn read_pax(mut records: &[u8], extension: &mut Extension) -> Result<(), Fault> {
     while !records.is_empty() {
-        let ((key, value), rest) =
-            first_record(records).ok_or_else(|| invalid("an extended header cannot be read".to_owned()))?;
-        records = rest;
+        let (key, value) =
+            next_record(&mut records).ok_or_else(|| invalid("an extended header cannot be read".to_owned()))?;
         match key {
             b"path" => extension.path = Some(value.to_vec()),
             b"linkpath" => extension.link = Some(value.to_vec()),
@@ -117,13 +116,14 @@ fn read_pax(mut records: &[u8], extension: &mut Extension) -> Result<(), Fault> 
 }
 
 /// Splits `LENGTH KEY=VALUE\n` off; by its length and not by its end, because values may hold line feeds.
-fn first_record(records: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+fn next_record<'r>(records: &mut &'r [u8]) -> Option<(&'r [u8], &'r [u8])> {
     let space = records.iter().position(|b| *b == b' ')?;
     let length = usize::try_from(decimal(records.get(..space)?)?).ok()?;
     let (record, rest) = records.split_at_checked(length)?;
+    *records = rest;
     let body = record.get(space + 1..)?.strip_suffix(b"\n")?;
     let equals = body.iter().position(|b| *b == b'=')?;
-    Some(((body.get(..equals)?, body.get(equals + 1..)?), rest))
+    Some((body.get(..equals)?, body.get(equals + 1..)?))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

@@ -34,7 +34,7 @@ pub struct Packed {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # std::fs::write(dir.path().join("index.js"), "exports.handler = async () => 1").unwrap();
 /// let mut stream = Vec::new();
-/// let packed = pack::Pack::source().write(dir.path(), &mut stream).unwrap();
+/// let packed = mayfly_pack::Pack::source().write(dir.path(), &mut stream).unwrap();
 /// assert_eq!(packed.files, 1);
 /// ```
 pub struct Pack<'a> {

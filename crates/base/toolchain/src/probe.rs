@@ -5,9 +5,9 @@ use crate::{
     reach,
 };
 use std::{
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -31,7 +31,8 @@ pub(crate) fn search(program: Program, folders: &[PathBuf], for_others: bool) ->
                 continue;
             }
         };
-        match for_others.then(|| reach::others_can_execute(&found.path)).unwrap_or(Ok(())) {
+        let usable = if for_others { reach::others_can_execute(&found.path) } else { Ok(()) };
+        match usable {
             Ok(()) => return Ok(found),
             Err(why) => refused.push(format!("{}: functions run as another user, and {why}", path.display())),
         }
@@ -80,7 +81,7 @@ fn answer(path: &Path, args: &[&str]) -> Result<String, String> {
     command.args(args).stdin(Stdio::null()).stdout(writer).stderr(also).env_remove("_JAVA_OPTIONS");
     // A folder of its own: shims look for files like `.python-version` where they are started.
     command.current_dir("/");
-    let mut child = command.spawn().map_err(|e| format!("it does not start: {e}"))?;
+    let mut child = spawn(&mut command).map_err(|e| format!("it does not start: {e}"))?;
     drop(command);
     let (tell, told) = mpsc::channel();
     // The thread is not joined: something that the program left behind may hold the pipe for good.
@@ -96,6 +97,20 @@ fn answer(path: &Path, args: &[&str]) -> Result<String, String> {
     };
     let status = child.wait().map_err(|e| e.to_string())?;
     if status.success() { Ok(text) } else { Err(format!("it ended with {status}: {}", last_line(&text))) }
+}
+
+/// Spawns, again for a while where the file is open for writing: besides an installation at work, any process forked
+/// while the file was written holds it until its own exec.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+    command.spawn()
 }
 
 fn last_line(text: &str) -> &str {
