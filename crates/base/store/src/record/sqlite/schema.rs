@@ -67,8 +67,8 @@ fn prepare(db: &Connection, path: &Path) -> Result<(), Error> {
 }
 
 pub(super) fn load(db: &Connection, now: Instant) -> rusqlite::Result<State> {
-    let mut state = State::default();
-    state.version = Version(db.query_row("SELECT version FROM meta", [], |row| uint(row, 0))?);
+    let version = Version(db.query_row("SELECT version FROM meta", [], |row| uint(row, 0))?);
+    let mut state = State { version, ..State::default() };
     // Leases first: an entry finds its lease when it is put.
     let mut leases = db.prepare("SELECT id, ttl_ms FROM lease")?;
     let mut rows = leases.query([])?;
