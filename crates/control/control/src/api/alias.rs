@@ -1,0 +1,157 @@
+//! Aliases: where a function's traffic goes, by weight, and back.
+
+use super::{
+    State,
+    answer::tagged,
+    input::{Document, Names},
+    problem::Refusal,
+};
+use crate::registry::{Precondition, Step, Stored};
+use axum::{Json, extract, http::StatusCode, response::Response};
+use std::sync::Arc;
+use types::{
+    Alias, AliasName, Code, Fault, FunctionName, RevisionId,
+    api::{AliasList, AliasUpdate, Rollback},
+    fault::Problem,
+    record::Target,
+};
+
+/// A rollback that meets this many other moves of the alias is given up.
+const ROLLBACKS_MAX: usize = 4;
+
+#[utoipa::path(
+    get, path = "/v1/functions/{name}/aliases", tag = "aliases", params(("name" = String, Path,)),
+    responses((status = 200, body = AliasList), (status = 404, body = Problem)),
+)]
+/// A function's aliases, by name.
+pub(crate) async fn list(
+    extract::State(state): extract::State<State>,
+    names: Names,
+) -> Result<Json<AliasList>, Refusal> {
+    let name = names.function()?;
+    state.deps.registry.function(&name)?;
+    Ok(Json(AliasList { aliases: state.deps.registry.aliases(&name)? }))
+}
+
+#[utoipa::path(
+    get, path = "/v1/functions/{name}/aliases/{alias}", tag = "aliases",
+    params(("name" = String, Path,), ("alias" = String, Path,)),
+    responses(
+        (status = 200, body = Alias, headers(("etag" = String, description = "for `If-Match`"))),
+        (status = 404, body = Problem),
+    ),
+)]
+/// One alias.
+pub(crate) async fn show(extract::State(state): extract::State<State>, names: Names) -> Result<Response, Refusal> {
+    let Stored { value, version } = state.deps.registry.alias(&names.function()?, &names.alias()?)?;
+    Ok(tagged(value, version))
+}
+
+#[utoipa::path(
+    put, path = "/v1/functions/{name}/aliases/{alias}", tag = "aliases", request_body = AliasUpdate,
+    params(
+        ("name" = String, Path,), ("alias" = String, Path,),
+        ("if-match" = Option<String>, Header, description = "the ETag that was read, or `*`"),
+    ),
+    responses(
+        (status = 200, body = Alias, headers(("etag" = String))),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 412, body = Problem),
+    ),
+)]
+/// Points an alias at one or two revisions; makes it where it is missing. Each revision must start first.
+pub(crate) async fn update(
+    extract::State(state): extract::State<State>,
+    names: Names,
+    precondition: Precondition,
+    document: Document<AliasUpdate>,
+) -> Result<Response, Refusal> {
+    let (name, alias) = (names.function()?, names.alias()?);
+    let targets = document.required()?.targets;
+    let moved = apart(state, move |state| async move {
+        state.deps.registry.function(&name)?;
+        ensure(&state, &name, &targets).await?;
+        state.deps.registry.move_alias(&name, &alias, &targets, Step::Forward, precondition).await
+    });
+    let Stored { value, version } = moved.await?;
+    Ok(tagged(value, version))
+}
+
+#[utoipa::path(
+    delete, path = "/v1/functions/{name}/aliases/{alias}", tag = "aliases",
+    params(
+        ("name" = String, Path,), ("alias" = String, Path,),
+        ("if-match" = Option<String>, Header, description = "the ETag that was read, or `*`"),
+    ),
+    responses(
+        (status = 204), (status = 400, body = Problem), (status = 404, body = Problem), (status = 412, body = Problem),
+    ),
+)]
+/// Deletes an alias; never `live`, nor one that a route points to.
+pub(crate) async fn remove(
+    extract::State(state): extract::State<State>,
+    names: Names,
+    precondition: Precondition,
+) -> Result<StatusCode, Refusal> {
+    state.deps.registry.delete_alias(&names.function()?, &names.alias()?, precondition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[utoipa::path(
+    post, path = "/v1/functions/{name}/rollback", tag = "aliases", params(("name" = String, Path,)),
+    request_body(content = Option<Rollback>, description = "nothing for the revision before"),
+    responses((status = 200, body = Alias, headers(("etag" = String))), (status = 404, body = Problem)),
+)]
+/// Points `live` back at the revision that it pointed to before, or at a named one.
+pub(crate) async fn rollback(
+    extract::State(state): extract::State<State>,
+    names: Names,
+    document: Document<Rollback>,
+) -> Result<Response, Refusal> {
+    let name = names.function()?;
+    let to = document.0.unwrap_or_default().to;
+    let Stored { value, version } =
+        apart(state, move |state| async move { roll_back(&state, &name, to).await }).await?;
+    Ok(tagged(value, version))
+}
+
+async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Result<Stored<Alias>, Fault> {
+    let live = AliasName::live();
+    let registry = &state.deps.registry;
+    for _ in 0..ROLLBACKS_MAX {
+        let (number, seen) = match to {
+            Some(number) => (number, registry.alias(name, &live)?.version),
+            None => registry.before(name, &live)?,
+        };
+        let targets = [Target { revision: number, weight: 100 }];
+        ensure(state, name, &targets).await?;
+        match registry.move_alias(name, &live, &targets, Step::Back(number), Precondition::Version(seen)).await {
+            // It was moved while the revision started: where it leads back to now is another question.
+            Err(fault) if fault.code == Code::PreconditionFailed => {}
+            result => return result,
+        }
+    }
+    Err(Fault::new(Code::Unavailable, format!("`live` of `{name}` is moved all the time by others")))
+}
+
+/// Makes sure that each target has a ready instance before it gets traffic.
+async fn ensure(state: &State, name: &FunctionName, targets: &[Target]) -> Result<(), Fault> {
+    // All are looked up before any is started: a typing error starts nothing.
+    let find = |target: &Target| {
+        let id = RevisionId { function: name.clone(), number: target.revision };
+        state.deps.registry.revision(&id).map(Arc::new)
+    };
+    let revisions = targets.iter().take(2).map(find).collect::<Result<Vec<_>, Fault>>()?;
+    for revision in revisions {
+        state.deps.scaler.ensure(revision).await?;
+    }
+    Ok(())
+}
+
+/// Runs a change in a task of its own: a client that hangs up must not tear it in half.
+async fn apart<T, F>(state: State, change: impl FnOnce(State) -> F) -> Result<T, Fault>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Fault>> + Send + 'static,
+{
+    tokio::spawn(change(state)).await.map_err(Fault::internal)?
+}

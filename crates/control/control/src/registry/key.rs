@@ -1,0 +1,52 @@
+//! The names of the records.
+//!
+//! | key | value |
+//! |---|---|
+//! | `function/<name>` | [`super::read::Owner`]: touched by every change of what belongs to the function, so its version is the function's ETag |
+//! | `number/<name>` | the number that the next revision gets; outlives the function, so that no number is used twice |
+//! | `revision/<name>/<number>` | [`types::Revision`], immutable |
+//! | `alias/<name>/<alias>` | [`types::Alias`] |
+//! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and path: two that clash meet in one record |
+//! | `deployment/<id>` | [`types::Deployment`] |
+
+use super::read::Site;
+use sha2::{Digest as _, Sha256};
+use types::{AliasName, FunctionName, RevisionId, id::DeploymentId};
+
+pub const FUNCTIONS: &str = "function/";
+pub const REVISIONS: &str = "revision/";
+pub const ALIASES: &str = "alias/";
+pub const ROUTES: &str = "route/";
+pub const DEPLOYMENTS: &str = "deployment/";
+
+pub fn function(name: &FunctionName) -> String {
+    format!("{FUNCTIONS}{name}")
+}
+pub fn number(name: &FunctionName) -> String {
+    format!("number/{name}")
+}
+pub fn revisions(name: &FunctionName) -> String {
+    format!("{REVISIONS}{name}/")
+}
+/// Padded, so that the order of keys is the order of numbers.
+pub fn revision(id: &RevisionId) -> String {
+    format!("{REVISIONS}{}/{:010}", id.function, id.number)
+}
+pub fn aliases(name: &FunctionName) -> String {
+    format!("{ALIASES}{name}/")
+}
+pub fn alias(name: &FunctionName, alias: &AliasName) -> String {
+    format!("{ALIASES}{name}/{alias}")
+}
+/// The function that an alias's key belongs to.
+pub fn function_of_alias(key: &str) -> Option<FunctionName> {
+    key.strip_prefix(ALIASES)?.split('/').next()?.parse().ok()
+}
+/// A path may be longer than a key: hence the hash. A NUL is in neither host nor path.
+pub fn route(site: &Site) -> String {
+    let text = format!("{}\0{}", site.host.as_deref().unwrap_or(""), site.path);
+    format!("{ROUTES}{}", hex::encode(Sha256::digest(text)))
+}
+pub fn deployment(id: &DeploymentId) -> String {
+    format!("{DEPLOYMENTS}{id}")
+}

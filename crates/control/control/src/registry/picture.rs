@@ -1,0 +1,85 @@
+//! The parts of the picture, each built from the few records it consists of.
+
+use super::{
+    key,
+    read::{Stored, get, list},
+};
+use std::{collections::HashMap, sync::Arc};
+use store::Records;
+use types::{Alias, Fault, FunctionName, Revision, RevisionId, Route, record};
+use wire::{FunctionView, Target, Weighted};
+
+/// What a record belongs to.
+pub(crate) enum Part {
+    Function(FunctionName),
+    Route,
+}
+
+/// The part that a change of `key` makes stale. Revisions are immutable and matter only where an alias points to them,
+/// so aliases alone decide.
+pub(crate) fn part(key: &str) -> Option<Part> {
+    if key.starts_with(key::ROUTES) {
+        return Some(Part::Route);
+    }
+    key::function_of_alias(key).map(Part::Function)
+}
+
+/// A function from its aliases; `None` where it has none. Revisions that `last` knows are shared with it.
+///
+/// # Errors
+/// `internal` where a record is damaged or an alias points to nothing.
+pub(crate) fn function(
+    records: &dyn Records,
+    name: &FunctionName,
+    last: Option<&FunctionView>,
+) -> Result<Option<FunctionView>, Fault> {
+    loop {
+        let seen = records.version();
+        match read(records, name, last) {
+            // Aliases and revisions are read one by one; a commit between may have pruned what was just moved away from.
+            Err(_) if records.version() != seen => {}
+            result => return result,
+        }
+    }
+}
+
+fn read(
+    records: &dyn Records,
+    name: &FunctionName,
+    last: Option<&FunctionView>,
+) -> Result<Option<FunctionView>, Fault> {
+    let known: HashMap<u32, &Arc<Revision>> = last
+        .iter()
+        .flat_map(|view| view.aliases.values())
+        .flat_map(|target| target.revisions.iter())
+        .map(|weighted| (weighted.revision.id.number, &weighted.revision))
+        .collect();
+    let mut aliases = HashMap::new();
+    for alias in list::<Alias>(records, &key::aliases(name))? {
+        let weighted = |target: &record::Target| {
+            let revision = match known.get(&target.revision) {
+                Some(revision) => Arc::clone(revision),
+                None => Arc::new(revision(records, name, target.revision)?),
+            };
+            Ok(Weighted { revision, weight: target.weight })
+        };
+        let revisions = alias.targets.iter().map(weighted).collect::<Result<Arc<[_]>, Fault>>()?;
+        let target = Target { function: name.clone(), alias: alias.name.clone(), revisions };
+        aliases.insert(alias.name, Arc::new(target));
+    }
+    Ok((!aliases.is_empty()).then(|| FunctionView { name: name.clone(), aliases }))
+}
+
+fn revision(records: &dyn Records, name: &FunctionName, number: u32) -> Result<Revision, Fault> {
+    let id = RevisionId { function: name.clone(), number };
+    let stored: Option<Stored<Revision>> = get(records, &key::revision(&id))?;
+    stored
+        .map(|stored| stored.value)
+        .ok_or_else(|| Fault::internal(format!("an alias points to `{id}`, which is not there")))
+}
+
+/// The routes of one record.
+pub(crate) fn routes(records: &dyn Records, key: &str) -> Result<Vec<Arc<Route>>, Fault> {
+    let stored: Option<Stored<Vec<Route>>> = get(records, key)?;
+    Ok(stored.into_iter().flat_map(|stored| stored.value).map(Arc::new).collect())
+}
