@@ -1,0 +1,3 @@
+module example/web-go
+
+go 1.26
