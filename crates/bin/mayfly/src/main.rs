@@ -1,1 +1,23 @@
-fn main() {}
+//! The one binary: the platform (`up`), its command line, and the shim beside user code (`guest`).
+
+mod cli;
+mod client;
+mod server;
+
+use cli::args::Verb;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The shim is started for every instance, so it is dispatched before anything else costs time:
+    // if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest") { std::process::exit(guest::main(…)) }
+    let cli = cli::parse();
+    let served = match cli.verb {
+        Verb::Up(args) => server::up(&cli.global, &args),
+        Verb::Guest(_) | Verb::Compile(_) => Err(anyhow::anyhow!("this verb is the platform's own")),
+        verb => return cli::run(&cli.global, verb),
+    };
+    served.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(4)
+    })
+}

@@ -1,0 +1,329 @@
+//! The command line as types: every verb, argument and option, checked before anything runs.
+
+use super::help;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{net::SocketAddr, path::PathBuf};
+use types::{AliasName, Contract, FunctionName, InvocationId, Runtime};
+
+/// Functions that live exactly as long as they are needed.
+#[derive(Debug, Parser)]
+#[command(name = "mayfly", version, disable_help_subcommand = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Print one JSON document on stdout (or one a line where the answer is a stream)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the platform's API answers
+    #[arg(long, global = true, value_name = "URL", env = "MAYFLY_API_URL", default_value = "http://127.0.0.1:9900")]
+    pub api_url: String,
+    /// File with the API token [default: DATA_DIR/token]
+    #[arg(long, global = true, value_name = "FILE", env = "MAYFLY_TOKEN_FILE", hide_env_values = true)]
+    pub token_file: Option<PathBuf>,
+    /// Where the platform keeps everything [default: /var/lib/mayfly for root, else ~/.local/share/mayfly]
+    #[arg(long, global = true, value_name = "DIR", env = "MAYFLY_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start the whole platform in this process
+    #[command(after_help = help::UP)]
+    Up(UpArgs),
+    /// Run a folder on this machine and reload it on every save
+    #[command(after_help = help::DEV)]
+    Dev(DevArgs),
+    /// Make a folder with a small function that deploys as it is
+    #[command(after_help = help::INIT)]
+    Init(InitArgs),
+    /// Upload, build and start a folder, then send the traffic to it
+    #[command(after_help = help::DEPLOY)]
+    Deploy(DeployArgs),
+    /// Call a function and print its answer
+    #[command(after_help = help::INVOKE)]
+    Invoke(InvokeArgs),
+    /// Show what a function wrote
+    #[command(after_help = help::LOGS)]
+    Logs(LogsArgs),
+    /// Show a function's last calls: how long they took and how they ended
+    #[command(after_help = help::INVOCATIONS)]
+    Invocations(PageArgs),
+    /// Show all functions with their URLs
+    #[command(after_help = help::LIST)]
+    List,
+    /// Show one function: aliases, routes, revisions, instances
+    #[command(after_help = help::DESCRIBE)]
+    Describe(NameArgs),
+    /// Delete a function with all its revisions, routes and logs
+    #[command(after_help = help::DELETE)]
+    Delete(DeleteArgs),
+    /// Split traffic between two revisions, or name one of them
+    #[command(subcommand, after_help = help::ALIAS)]
+    Alias(AliasVerb),
+    /// Send the traffic back to an earlier revision
+    #[command(after_help = help::ROLLBACK)]
+    Rollback(RollbackArgs),
+    /// Map hosts and paths to functions
+    #[command(subcommand, after_help = help::ROUTE)]
+    Route(RouteVerb),
+    /// Show a function's deployments: how long they took and how they ended
+    #[command(after_help = help::DEPLOYMENTS)]
+    Deployments(DeploymentsArgs),
+    /// Show the platform's version, its runtimes and how functions are held apart
+    #[command(after_help = help::INFO)]
+    Info,
+    /// The shim beside user code; the agent starts it. It is dispatched before this parser sees it.
+    #[command(hide = true)]
+    Guest(GuestArgs),
+    /// Compiles a WebAssembly component for this machine; the platform starts it.
+    #[command(hide = true)]
+    Compile(CompileArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Where functions answer
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where the API answers
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
+    pub api: SocketAddr,
+    /// Where /healthz, /readyz and /metrics answer
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// Deploy the examples, call each once and show a table [default of DIR: ./examples]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "examples")]
+    pub demo: Option<PathBuf>,
+    /// Threads that serve requests [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub lanes: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// The function's folder
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Where the function answers; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The function's name, and the folder's: 1 to 63 of a-z, 0-9 and '-'
+    pub name: FunctionName,
+    /// The language
+    #[arg(long, short, value_parser = runtimes())]
+    pub runtime: Runtime,
+    /// How the code is called [default: the runtime's usual one]
+    #[arg(long, short, value_parser = contracts())]
+    pub contract: Option<Contract>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The function's folder
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Deploy under this name instead of the manifest's
+    #[arg(long, short)]
+    pub name: Option<FunctionName>,
+}
+
+#[derive(Debug, Args)]
+pub struct InvokeArgs {
+    pub name: FunctionName,
+    /// The event: JSON, @FILE, or - for stdin [default: {}]
+    #[arg(long, short, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub data: Option<String>,
+    /// Which alias to call
+    #[arg(long, short, default_value = "live")]
+    pub alias: AliasName,
+    /// Don't wait for the answer
+    #[arg(long = "async")]
+    pub asynchronous: bool,
+    /// Show status, headers and time on stderr
+    #[arg(long, short)]
+    pub include: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    pub name: FunctionName,
+    /// Go on with what comes, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Begin with the last N lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub tail: usize,
+    /// Only this revision's lines
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub revision: Option<u32>,
+    /// Only this call's lines
+    #[arg(long, short, value_name = "ID")]
+    pub invocation: Option<InvocationId>,
+}
+
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    pub name: FunctionName,
+}
+
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    pub name: FunctionName,
+    /// At most so many, newest first
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct DeploymentsArgs {
+    #[command(flatten)]
+    pub page: PageArgs,
+    /// Show the build log of one deployment instead; `last` is the newest
+    #[arg(long, value_name = "ID|last")]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    pub name: FunctionName,
+    /// Don't ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AliasVerb {
+    /// Show a function's aliases
+    List(NameArgs),
+    /// Point an alias at one revision, or split it over two
+    #[command(after_help = help::ALIAS_SET)]
+    Set(AliasSetArgs),
+    /// Delete an alias
+    Delete(AliasDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct AliasSetArgs {
+    pub name: FunctionName,
+    pub alias: AliasName,
+    /// Revision numbers with their share of the traffic in per cent
+    #[arg(required = true, num_args = 1..=2, value_name = "REVISION[=WEIGHT]")]
+    pub targets: Vec<super::alias::Share>,
+}
+
+#[derive(Debug, Args)]
+pub struct AliasDeleteArgs {
+    pub name: FunctionName,
+    pub alias: AliasName,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    pub name: FunctionName,
+    /// The revision to go back to [default: the one before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub to: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RouteVerb {
+    /// Show all routes
+    List,
+    /// Map a path to a function's alias
+    Add(RouteAddArgs),
+    /// Take a route away
+    Rm(RouteKeyArgs),
+}
+
+/// What tells one route from another.
+#[derive(Debug, Args)]
+pub struct RouteKeyArgs {
+    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself
+    pub path: String,
+    /// Only this host [default: every host]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Only these methods [default: every method]
+    #[arg(long = "method", short, value_name = "METHOD", value_delimiter = ',')]
+    pub methods: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RouteAddArgs {
+    pub name: FunctionName,
+    #[command(flatten)]
+    pub key: RouteKeyArgs,
+    /// Which alias takes the requests
+    #[arg(long, short, default_value = "live")]
+    pub alias: AliasName,
+}
+
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct GuestArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// The component
+    pub input: PathBuf,
+    /// Where the machine code goes
+    pub output: PathBuf,
+}
+
+/// `types` knows no clap: these two give it the possible values, so that help and errors list them.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RuntimeName {
+    Nodejs,
+    Python,
+    Java,
+    Go,
+    Rust,
+    Binary,
+    Wasm,
+}
+
+fn runtimes() -> impl clap::builder::TypedValueParser<Value = Runtime> {
+    use clap::builder::{EnumValueParser, TypedValueParser};
+    EnumValueParser::<RuntimeName>::new().map(|name| match name {
+        RuntimeName::Nodejs => Runtime::Nodejs,
+        RuntimeName::Python => Runtime::Python,
+        RuntimeName::Java => Runtime::Java,
+        RuntimeName::Go => Runtime::Go,
+        RuntimeName::Rust => Runtime::Rust,
+        RuntimeName::Binary => Runtime::Binary,
+        RuntimeName::Wasm => Runtime::Wasm,
+    })
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ContractName {
+    Handler,
+    Http,
+    Command,
+    Component,
+}
+
+fn contracts() -> impl clap::builder::TypedValueParser<Value = Contract> {
+    use clap::builder::{EnumValueParser, TypedValueParser};
+    EnumValueParser::<ContractName>::new().map(|name| match name {
+        ContractName::Handler => Contract::Handler,
+        ContractName::Http => Contract::Http,
+        ContractName::Command => Contract::Command,
+        ContractName::Component => Contract::Component,
+    })
+}

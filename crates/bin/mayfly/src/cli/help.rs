@@ -1,0 +1,166 @@
+//! The words of `--help`: verbs in groups, first steps, examples under each verb, exit codes.
+
+use super::args::Cli;
+use clap::CommandFactory;
+use std::fmt::Write as _;
+
+/// Verbs in the order one meets them. A test holds that every visible verb stands here exactly once.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Start", &["up", "dev", "init"]),
+    ("Ship", &["deploy", "alias", "rollback", "route"]),
+    ("Call and watch", &["invoke", "logs", "invocations", "deployments"]),
+    ("Look and tidy", &["list", "describe", "delete", "info"]),
+];
+
+const FIRST_STEPS: &str = "\
+First steps:
+  mayfly up                            the platform, in one terminal
+  mayfly init hello --runtime python   a folder with a small function, in another one
+  mayfly deploy hello                  prints the function's URL
+  curl http://127.0.0.1:8080/hello     the first call starts it, the next find it warm
+  mayfly invoke hello --data '{\"n\":1}' the same without HTTP
+  mayfly logs hello --follow           what it wrote
+  Or work on it with no platform running: mayfly dev hello";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the function's fault: its build, its start or the call failed
+  2  the caller's fault: wrong arguments, unknown name, no valid token
+  3  no platform answers at the API's URL
+  4  the platform's or this machine's fault";
+
+/// The parser with its grouped help.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let verbs = grouped(&command);
+    let template = format!(
+        "{{about}}\n\nUsage: mayfly COMMAND [ARGUMENTS]\n\n{verbs}\n{{options}}\n\n{FIRST_STEPS}\n\n{EXIT_CODES}\n\n\
+         `mayfly COMMAND --help` has the arguments and examples of one command.\n"
+    );
+    command.help_template(template)
+}
+
+fn grouped(command: &clap::Command) -> String {
+    let mut text = String::new();
+    for (title, verbs) in GROUPS {
+        let _ = writeln!(text, "{title}:");
+        for verb in *verbs {
+            let about = command.find_subcommand(verb).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(text, "  {verb:<12} {about}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub const UP: &str = "\
+Examples:
+  mayfly up
+  mayfly up --demo                              with the examples deployed and called once
+  mayfly up --data-dir ./data --listen 0.0.0.0:80
+
+The data directory holds everything: functions, logs and the API's token (DATA_DIR/token).
+A second start on it serves the same functions at once. Ctrl-C lets running calls end first.";
+
+pub const DEV: &str = "\
+Examples:
+  mayfly dev
+  mayfly dev ./hello --listen 127.0.0.1:8080
+
+It starts a platform of its own in a temporary folder, with the limits of production, and needs no `mayfly up`.
+A save that does not build or start is told, and what ran before keeps serving. Ctrl-C ends it.";
+
+pub const INIT: &str = "\
+Examples:
+  mayfly init hello --runtime python
+  mayfly init api --runtime nodejs --contract http
+
+Runtimes and contracts:
+  nodejs, python   handler (a function), http (a server on $MAYFLY_SOCKET or $PORT)
+  go, rust, java   handler
+  binary           command (a process for each call)
+  wasm             component (wasi:http, in Rust)";
+
+pub const DEPLOY: &str = "\
+Examples:
+  mayfly deploy
+  mayfly deploy ./hello --name hello-test
+  mayfly deploy --json | jq -r .url
+
+Files that .gitignore or .mayflyignore name are left out. The traffic moves only when the new revision has
+started; a deploy that fails leaves the old one serving.";
+
+pub const INVOKE: &str = "\
+Examples:
+  mayfly invoke hello --data '{\"n\":1}'
+  mayfly invoke hello --data @event.json --alias canary
+  echo '{}' | mayfly invoke hello --data - --include
+
+The answer goes to stdout as it came. Where the function fails, its error goes to stderr and the exit code is 1.";
+
+pub const LOGS: &str = "\
+Examples:
+  mayfly logs hello
+  mayfly logs hello --follow --tail 0
+  mayfly logs hello --invocation ID      the id is in `mayfly invocations hello` and in the answer's headers";
+
+pub const INVOCATIONS: &str = "\
+Examples:
+  mayfly invocations hello
+  mayfly invocations hello --limit 100 --json | jq '.invocations[] | select(.cold)'";
+
+pub const LIST: &str = "\
+Examples:
+  mayfly list
+  mayfly list --json | jq -r '.functions[].url'";
+
+pub const DESCRIBE: &str = "\
+Examples:
+  mayfly describe hello
+  mayfly describe hello --json | jq '.instances[].start_us'";
+
+pub const DELETE: &str = "\
+Examples:
+  mayfly delete hello
+  mayfly delete hello --yes              in scripts: without a terminal it never deletes unless told so";
+
+pub const ALIAS: &str = "\
+Examples:
+  mayfly alias list hello
+  mayfly alias set hello live 3          all traffic to revision 3
+  mayfly alias set hello live 3=90 4=10  one in ten calls to revision 4
+  mayfly alias set hello canary 4        then: mayfly invoke hello --alias canary";
+
+pub const ALIAS_SET: &str = "\
+Examples:
+  mayfly alias set hello live 3
+  mayfly alias set hello live 3=90 4=10
+  mayfly alias set hello live 3 4=10     the other one takes the rest
+
+`mayfly describe hello` shows the revisions. A change that somebody else made meanwhile is not overwritten.";
+
+pub const ROLLBACK: &str = "\
+Examples:
+  mayfly rollback hello
+  mayfly rollback hello --to 2";
+
+pub const ROUTE: &str = "\
+Examples:
+  mayfly route list
+  mayfly route add thumbnail '/thumbs/*' --method GET,POST
+  mayfly route add shop / --host shop.example
+  mayfly route rm '/thumbs/*' --method GET,POST
+
+Routes can also stand in mayfly.toml as [[trigger]]; those are replaced by the next deploy.
+Without any route a function answers at /NAME/…";
+
+pub const DEPLOYMENTS: &str = "\
+Examples:
+  mayfly deployments hello
+  mayfly deployments hello --log last";
+
+pub const INFO: &str = "\
+Examples:
+  mayfly info                            also says what is missing for a runtime that can't be used";
