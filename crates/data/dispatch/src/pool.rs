@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
-use types::{Code, Fault, InstanceId, Invocation, InvocationId, Revision, record::Outcome};
+use types::{Code, Contract, Fault, InstanceId, Invocation, InvocationId, Revision, record::Outcome};
 use wire::{CallInfo, Demand, End, InstanceLoad, Lease, Link, Load, Permit, Started};
 
 /// One instance: at most `limit` calls at once.
@@ -269,7 +269,7 @@ impl Pool {
         let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == info.instance) else { return false };
         slot.busy -= 1;
         slot.idle_since = Instant::now();
-        let broken = matches!(end.outcome, Outcome::TimedOut | Outcome::Crashed);
+        let broken = breaks(self.revision.spec.contract, end.outcome);
         let first = broken && !slot.draining;
         slot.draining |= broken;
         if slot.busy == 0 {
@@ -279,6 +279,17 @@ impl Pool {
         }
         state.in_flight -= 1;
         first
+    }
+}
+
+/// True where a call's end says that its instance is of no more use. A component has an instance for each call, a
+/// command a process.
+fn breaks(contract: Contract, outcome: Outcome) -> bool {
+    match (contract, outcome) {
+        (Contract::Handler | Contract::Http, Outcome::TimedOut) => true,
+        (Contract::Handler | Contract::Http | Contract::Command, Outcome::Crashed) => true,
+        (_, Outcome::TimedOut | Outcome::Crashed) => false,
+        (_, Outcome::Ok | Outcome::FunctionError | Outcome::Cancelled | Outcome::Rejected) => false,
     }
 }
 

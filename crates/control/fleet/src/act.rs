@@ -1,0 +1,132 @@
+//! What follows from a decision: instances are started, drained and ended, each in a task of its own.
+
+use crate::{Fleet, track::Track};
+use chassis::task;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use types::{Fault, InstanceId, Revision};
+use wire::{Load, Started, Stop};
+
+/// Longest drain of an instance on top of its revision's timeout.
+const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+impl Fleet {
+    /// Starts one instance in the background.
+    pub(crate) fn start(&self, revision: &Arc<Revision>) {
+        self.track(revision, |track| track.starting += 1);
+        let (fleet, revision) = (self.clone(), Arc::clone(revision));
+        task::spawn("start an instance", async move {
+            // Its fault has been told to whoever waits.
+            let _ = fleet.start_now(&revision).await;
+        });
+    }
+
+    /// Starts one instance that was counted as starting.
+    async fn start_now(&self, revision: &Arc<Revision>) -> Result<Vec<(&'static str, Duration)>, Fault> {
+        let _place = self.0.starts.acquire().await.map_err(Fault::internal)?;
+        let started = self.0.host.start(Arc::clone(revision)).await;
+        if let Ok(started) = &started {
+            // In the directory before it stops counting as starting: no look may see neither.
+            self.0.directory.add(revision, started);
+        }
+        self.track(revision, |track| {
+            track.starting -= 1;
+            match &started {
+                Ok(_) => track.started(),
+                Err(fault) => track.failed(fault, Instant::now()),
+            }
+        });
+        match started {
+            Ok(started) => {
+                tracing::info!(revision = %revision.id, instance = %started.id, "started");
+                let phases = started.phases.clone();
+                self.follow(started);
+                Ok(phases)
+            }
+            Err(fault) => {
+                tracing::info!(revision = %revision.id, %fault, "an instance did not start");
+                self.0.directory.fail(&revision.id, &fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Forgets the instance as soon as it is gone.
+    fn follow(&self, started: Started) {
+        let fleet = self.clone();
+        task::spawn("follow an instance", async move {
+            let (id, mut exit) = (started.id, started.exit);
+            // An error is the end of the agent, and so of the instance.
+            let _ = exit.wait_for(Option::is_some).await;
+            fleet.0.directory.remove(id);
+            fleet.0.nudged.notify_one();
+        });
+    }
+
+    /// One ready instance of the revision: the probe before an alias moves.
+    pub(crate) async fn ensure_one(&self, revision: &Arc<Revision>) -> Result<Vec<(&'static str, Duration)>, Fault> {
+        self.track(revision, |track| track.hold(Instant::now()));
+        let loads = self.0.directory.load();
+        let own = loads.iter().find(|load| load.revision.id == revision.id);
+        if own.is_some_and(|load| load.instances.iter().any(|instance| !instance.draining)) {
+            return Ok(Vec::new());
+        }
+        self.track(revision, |track| track.starting += 1);
+        self.start_now(revision).await
+    }
+
+    /// Drains and ends `count` instances, the longest idle first. Busy ones stay until they are idle.
+    pub(crate) fn retire(&self, load: &Load, count: usize) {
+        let mut idle: Vec<_> = load
+            .instances
+            .iter()
+            .filter(|instance| !instance.draining)
+            .filter_map(|instance| Some((instance.idle_since?, instance.id)))
+            .collect();
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        for (_, id) in idle.into_iter().take(count) {
+            let (fleet, revision) = (self.clone(), Arc::clone(&load.revision));
+            task::spawn("retire an instance", async move { fleet.drain_and_stop(&revision, id, Stop::Gently).await });
+        }
+    }
+
+    async fn drain_and_stop(&self, revision: &Revision, id: InstanceId, how: Stop) {
+        let limit = revision.spec.timeout.duration() + DRAIN_SLACK;
+        if tokio::time::timeout(limit, self.0.directory.drain(id)).await.is_err() {
+            tracing::warn!(instance = %id, "its calls did not end in time");
+        }
+        self.0.host.stop(id, how).await;
+        self.0.directory.remove(id);
+    }
+
+    /// A call overran on it or it broke: an exclusive instance is killed at once, a shared one when its other calls ended.
+    pub(crate) async fn end_overdue(&self, revision: &Revision, id: InstanceId) {
+        tracing::info!(revision = %revision.id, instance = %id, "an instance overran or broke: it is replaced");
+        if revision.spec.concurrency > 1 {
+            self.drain_and_stop(revision, id, Stop::Overdue).await;
+        } else {
+            self.0.host.stop(id, Stop::Overdue).await;
+            self.0.directory.remove(id);
+        }
+        self.0.nudged.notify_one();
+    }
+
+    /// Ends every instance at once, each within its grace.
+    pub(crate) async fn stop_all(&self) {
+        let instances = self.0.host.instances();
+        let stops = instances.into_iter().map(|instance| {
+            let fleet = self.clone();
+            tokio::spawn(async move { fleet.0.host.stop(instance.id, Stop::Gently).await })
+        });
+        for stop in stops.collect::<Vec<_>>() {
+            let _ = stop.await;
+        }
+    }
+
+    fn track(&self, revision: &Revision, change: impl FnOnce(&mut Track)) {
+        let mut tracks = self.0.tracks.lock();
+        change(tracks.entry(revision.id.clone()).or_insert_with(|| Track::new(Instant::now())));
+    }
+}

@@ -1,0 +1,345 @@
+//! Contract `http`: one hop to the instance's own server over its socket, streamed both ways.
+//!
+//! Connections are pooled for each lane. A connection has no task of its own: whoever uses it drives it, so a call
+//! costs no wake-up of another task.
+
+use crate::{
+    address::{Address, Stream},
+    link::{limit, vitals::Vitals},
+};
+use bytes::Bytes;
+use chassis::lane::PerLane;
+use http::{Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{self, Connection, SendRequest},
+    },
+};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+use tokio::time::{Sleep, sleep_until, timeout_at};
+use types::{Code, Fault, record::Outcome};
+use wire::{Body, BodyError, BoxFuture, Call, End, Link, Permit, Refusal};
+
+/// Idle connections are closed after this: before the 5 s after which Node and uvicorn close theirs, so that a request
+/// does not cross a close on its way.
+const IDLE_MAX: Duration = Duration::from_secs(4);
+/// Most idle connections of one lane to one instance.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+/// Connections that died idle before a fresh one is made.
+const STALE_MAX: usize = 4;
+
+pub(crate) struct HttpLink(Arc<Inner>);
+
+struct Inner {
+    address: Address,
+    vitals: Vitals,
+    idle: PerLane<Mutex<Vec<Box<Conn>>>>,
+}
+
+struct Conn {
+    sender: SendRequest<Body>,
+    driver: Connection<TokioIo<Stream>, Body>,
+    closed: bool,
+    used: Instant,
+}
+
+impl Conn {
+    /// Moves bytes; true while the connection stands.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.closed {
+            self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+        !self.closed
+    }
+
+    fn is_fresh(&mut self, now: Instant) -> bool {
+        now.duration_since(self.used) < IDLE_MAX
+            && self.drive(&mut Context::from_waker(Waker::noop()))
+            && self.sender.is_ready()
+    }
+}
+
+impl HttpLink {
+    pub(crate) fn new(address: Address, vitals: Vitals, lanes: usize) -> Self {
+        Self(Arc::new(Inner { address, vitals, idle: PerLane::new(lanes) }))
+    }
+
+    async fn exchange(&self, mut call: Call, permit: Permit) -> Result<Response<Body>, Refusal> {
+        let deadline = call.deadline;
+        let max = self.0.vitals.revision.spec.request_max;
+        match limit::request(std::mem::take(call.request.body_mut()), max) {
+            Ok(body) => *call.request.body_mut() = body,
+            Err(fault) => return Err(finish(permit, fault)),
+        }
+        let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(refusal)) => {
+                permit.finish(End::fault(&refusal.fault));
+                return Err(refusal);
+            }
+            Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
+        };
+        let (parts, mut incoming) = response.into_parts();
+        let end = End::ok(parts.status.as_u16());
+        // Most answers are small and here already: then the slot is free before the client reads them.
+        let first = match head(&mut conn, &mut incoming).await {
+            Head::Whole(body) => {
+                if let Err(fault) = limit::check_response(body.len() as u64, self.0.vitals.revision.spec.response_max) {
+                    return Err(finish(permit, fault));
+                }
+                self.0.put_back(conn);
+                permit.finish(end);
+                return Ok(Response::from_parts(parts, Body::from(body)));
+            }
+            Head::First(first) => first,
+        };
+        let body = Driven {
+            inner: Arc::clone(&self.0),
+            conn: Some(conn),
+            first,
+            incoming,
+            permit: Some(permit),
+            end,
+            left: self.0.vitals.revision.spec.response_max.map_or(u64::MAX, |max| max.0),
+            sleep: Box::pin(sleep_until(deadline.into())),
+        };
+        Ok(Response::from_parts(parts, Body::stream(body)))
+    }
+}
+
+fn finish(permit: Permit, fault: Fault) -> Refusal {
+    permit.finish(End::fault(&fault));
+    fault.into()
+}
+
+/// What of the body is here without waiting: all of it, or its first frame.
+enum Head {
+    Whole(Bytes),
+    First(Option<Frame<Bytes>>),
+}
+
+async fn head(conn: &mut Conn, incoming: &mut Incoming) -> Head {
+    if incoming.is_end_stream() {
+        return Head::Whole(Bytes::new());
+    }
+    // Content of unknown length cannot be complete with its first frame; it is streamed from the start.
+    if incoming.size_hint().exact().is_none() {
+        return Head::First(None);
+    }
+    let frame = std::future::poll_fn(|cx| {
+        conn.drive(cx);
+        Poll::Ready(match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Some(frame),
+            // An error comes again when the body is read.
+            Poll::Ready(_) | Poll::Pending => None,
+        })
+    })
+    .await;
+    match frame.map(Frame::into_data) {
+        Some(Ok(data)) if incoming.is_end_stream() => Head::Whole(data),
+        Some(Ok(data)) => Head::First(Some(Frame::data(data))),
+        Some(Err(trailers)) => Head::First(Some(trailers)),
+        None => Head::First(None),
+    }
+}
+
+impl Inner {
+    /// Sends on a pooled connection, or on a fresh one where the pooled ones died.
+    async fn send(&self, call: Call) -> Result<(Box<Conn>, Response<Incoming>), Refusal> {
+        let Call { id, mut request, shape, arrived, deadline, peer } = call;
+        for stale in 0..=STALE_MAX {
+            let pooled = if stale < STALE_MAX { self.pooled() } else { None };
+            let mut conn = match pooled {
+                Some(conn) => conn,
+                None => match self.connect().await {
+                    Ok(conn) => conn,
+                    Err(error) => {
+                        let fault = Fault::new(Code::Unavailable, format!("cannot connect to {}: {error}", self.address));
+                        return Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }));
+                    }
+                },
+            };
+            match attempt(&mut conn, request).await {
+                Ok(response) => return Ok((conn, response)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.broken(error.into_error()).await.into()),
+                },
+            }
+        }
+        let fault = Fault::new(Code::Unavailable, "the instance closes every connection unread");
+        Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }))
+    }
+
+    fn pooled(&self) -> Option<Box<Conn>> {
+        let mut idle = self.idle.here().lock();
+        let now = Instant::now();
+        // The youngest first: old ones get to be closed.
+        std::iter::from_fn(|| idle.pop()).find_map(|mut conn| conn.is_fresh(now).then_some(conn))
+    }
+
+    fn put_back(&self, mut conn: Box<Conn>) {
+        conn.used = Instant::now();
+        let mut idle = self.idle.here().lock();
+        if !conn.closed && idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(conn);
+        }
+    }
+
+    async fn connect(&self) -> std::io::Result<Box<Conn>> {
+        let stream = self.address.connect().await?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Box::new(Conn { sender, driver, closed: false, used: Instant::now() }))
+    }
+
+    /// The fault of a connection that broke after the request was on its way.
+    async fn broken(&self, error: hyper::Error) -> Fault {
+        if let Some(fault) = cause(&error) {
+            return fault;
+        }
+        if error.is_parse() {
+            return Fault::new(Code::ResponseInvalid, format!("the answer is no HTTP: {error}"));
+        }
+        self.vitals.why_gone().await
+    }
+}
+
+/// A fault that our own body reader put into the connection's error: the caller's body was too large or broke off.
+fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            return Some(fault.clone());
+        }
+        next = error.source();
+    }
+    None
+}
+
+async fn attempt(
+    conn: &mut Conn,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+    let mut response = std::pin::pin!(conn.sender.try_send_request(request));
+    std::future::poll_fn(|cx| {
+        if !conn.closed {
+            conn.closed = Pin::new(&mut conn.driver).poll(cx).is_ready();
+        }
+        response.as_mut().poll(cx)
+    })
+    .await
+}
+
+impl Link for HttpLink {
+    fn call<'a>(&'a self, call: Call, permit: Permit) -> BoxFuture<'a, Result<Response<Body>, Refusal>> {
+        Box::pin(self.exchange(call, permit))
+    }
+}
+
+/// A response's body that drives its connection, holds its slot and ends at the call's deadline.
+struct Driven {
+    inner: Arc<Inner>,
+    conn: Option<Box<Conn>>,
+    /// Read already, not given out yet.
+    first: Option<Frame<Bytes>>,
+    incoming: Incoming,
+    permit: Option<Permit>,
+    end: End,
+    left: u64,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Driven {
+    fn fail(&mut self, outcome: Outcome, code: Code, detail: String) -> BodyError {
+        self.conn = None;
+        if let Some(permit) = self.permit.take() {
+            permit.finish(End { outcome, code: Some(code), ..self.end });
+        }
+        Fault::new(code, detail).into()
+    }
+
+    fn complete(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.inner.put_back(conn);
+        }
+        if let Some(permit) = self.permit.take() {
+            permit.finish(self.end);
+        }
+    }
+
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
+        let Some(data) = frame.data_ref() else { return Ok(()) };
+        match self.left.checked_sub(data.len() as u64) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(self.fail(Outcome::FunctionError, Code::ResponseTooLarge, "the answer is over its limit".into())),
+        }
+    }
+}
+
+impl http_body::Body for Driven {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.permit.is_none() {
+            return Poll::Ready(None);
+        }
+        if let Some(conn) = &mut this.conn {
+            conn.drive(cx);
+        }
+        let next = match this.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut this.incoming).poll_frame(cx),
+        };
+        let Poll::Ready(frame) = next else {
+            ready!(this.sleep.as_mut().poll(cx));
+            let detail = format!("the answer was not complete within {}", this.inner.vitals.revision.spec.timeout);
+            return Poll::Ready(Some(Err(this.fail(Outcome::TimedOut, Code::FunctionTimeout, detail))));
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                this.count(&frame)?;
+                if this.incoming.is_end_stream() {
+                    this.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let detail = format!("the answer broke off: {error}");
+                Poll::Ready(Some(Err(this.fail(Outcome::Crashed, Code::ResponseInvalid, detail))))
+            }
+            None => {
+                this.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.permit.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.first {
+            None => self.incoming.size_hint(),
+            Some(first) => {
+                let (rest, read) = (self.incoming.size_hint(), first.data_ref().map_or(0, |data| data.len() as u64));
+                rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + read))
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The ways to an instance, one kind for each contract.
+
+pub(crate) mod command;
+pub(crate) mod component;
+pub(crate) mod frame;
+pub(crate) mod handler;
+pub(crate) mod http;
+pub(crate) mod limit;
+pub(crate) mod runtime_api;
+pub(crate) mod vitals;

@@ -1,0 +1,122 @@
+//! When an instance may be called.
+
+use crate::{
+    address::{Address, Stream},
+    launch::Way,
+    link::runtime_api::Init,
+};
+use http::{Request, header};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::sync::watch;
+use types::{Code, Fault};
+use wire::Exit;
+
+/// Between two looks at a socket that nobody listens on yet. Looking is a connect of some µs.
+const LOOK_MIN: Duration = Duration::from_micros(500);
+const LOOK_MAX: Duration = Duration::from_millis(10);
+/// Time for one answer to a readiness request.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Waits until the instance can be called: which address it listens on, where it listens.
+///
+/// # Errors
+/// `start_failed` where it ended or said so, `start_timeout` where it took longer than `limit`.
+pub(crate) async fn ready(
+    way: &Way,
+    socket: &Address,
+    path: Option<&str>,
+    init: Option<watch::Receiver<Init>>,
+    mut exit: watch::Receiver<Option<Exit>>,
+    limit: Duration,
+) -> Result<Option<Address>, Fault> {
+    let waiting = async {
+        match way {
+            Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket)).await)),
+            Way::Server(addresses) => {
+                let address = listening(addresses).await;
+                if let Some(path) = path {
+                    answers(&address, path).await;
+                }
+                Ok(Some(address))
+            }
+            Way::RuntimeApi => polled(init).await.map(|()| None),
+        }
+    };
+    let gone = async { exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()) };
+    tokio::select! {
+        biased;
+        ready = waiting => ready,
+        exit = gone => Err(Fault::new(Code::StartFailed, ended(exit.as_ref()))),
+        () = tokio::time::sleep(limit) => Err(late(way, path, limit)),
+    }
+}
+
+fn ended(exit: Option<&Exit>) -> String {
+    match exit {
+        Some(Exit::Status(status)) => format!("the process ended with status {status} before it was ready"),
+        Some(Exit::Signal(signal)) => format!("the process was ended by signal {signal} before it was ready"),
+        Some(Exit::Memory { used, limit }) => {
+            format!("the process held {} MiB of {} MiB before it was ready", used >> 20, limit >> 20)
+        }
+        Some(Exit::Stopped | Exit::Deadline) | None => "the instance was stopped before it was ready".to_owned(),
+    }
+}
+
+fn late(way: &Way, path: Option<&str>, limit: Duration) -> Fault {
+    let missing = match (way, path) {
+        (Way::Server(_), Some(path)) => format!("GET {path} did not answer 2xx or 3xx on $MAYFLY_SOCKET or $PORT"),
+        (Way::Server(_), None) => "nothing listens on $MAYFLY_SOCKET or $PORT".to_owned(),
+        (Way::RuntimeApi, _) => "the runtime did not poll for an invocation".to_owned(),
+        (Way::Bootstrap | Way::Command, _) => "the code is not loaded".to_owned(),
+    };
+    Fault::new(Code::StartTimeout, format!("after {limit:?}, {missing}"))
+}
+
+/// The first of the addresses that accepts a connection.
+async fn listening(addresses: &[Address]) -> Address {
+    let mut pause = LOOK_MIN;
+    loop {
+        for address in addresses {
+            if address.connect().await.is_ok() {
+                return address.clone();
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(LOOK_MAX);
+    }
+}
+
+/// Until `GET path` answers 2xx or 3xx.
+async fn answers(address: &Address, path: &str) {
+    loop {
+        if let Ok(Some(200..=399)) = tokio::time::timeout(ANSWER_MAX, status(address, path)).await {
+            return;
+        }
+        tokio::time::sleep(LOOK_MAX).await;
+    }
+}
+
+async fn status(address: &Address, path: &str) -> Option<u16> {
+    let stream: Stream = address.connect().await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = Request::get(path)
+        .header(header::HOST, "localhost")
+        .header(header::USER_AGENT, "mayfly-readiness")
+        .body(Empty::<bytes::Bytes>::new())
+        .ok()?;
+    tokio::select! {
+        response = sender.send_request(request) => response.ok().map(|response| response.status().as_u16()),
+        _ = connection => None,
+    }
+}
+
+async fn polled(init: Option<watch::Receiver<Init>>) -> Result<(), Fault> {
+    let Some(mut init) = init else { return Err(Fault::internal("an instance without a Runtime API")) };
+    match init.wait_for(|init| *init != Init::Loading).await.as_deref() {
+        Ok(Init::Failed(fault)) => Err(fault.clone()),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Fault::internal("the Runtime API ended")),
+    }
+}
