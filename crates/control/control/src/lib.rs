@@ -10,6 +10,7 @@
 mod api;
 mod deploy;
 
+pub mod publish;
 pub mod registry;
 mod service;
 mod snapshot;

@@ -1,0 +1,50 @@
+//! Go: one static binary.
+
+use super::{
+    build::{Build, blocking, disk, failed},
+    run::Call,
+    tree::Content,
+};
+use toolchain::Tool;
+use types::Fault;
+
+/// The program of a compiled function, as Lambda's custom runtimes call it.
+pub(super) const PROGRAM: &str = "bootstrap";
+
+pub(super) async fn build(build: &Build<'_>) -> Result<Content, Fault> {
+    if !build.has("go.mod") {
+        return prebuilt(build, "go.mod").map(|()| Content::Go);
+    }
+    let go = build.tools.builder(Tool::Go).await?;
+    let cache = build.tools.cache.clone();
+    let place = blocking(move || cache.place("go-build").map_err(disk)).await?;
+    let mut call = Call::new("go", &go.path)
+        .args(["build", "-trimpath", "-o", PROGRAM, "."])
+        // Stamping asks git about the folders above, which are not the function's.
+        .env("GOFLAGS", flags())
+        .env("CGO_ENABLED", "0")
+        .env("GOCACHE", &place.path);
+    if !build.has("go.work") {
+        call = call.env("GOWORK", "off");
+    }
+    build.session.run(&call).await?;
+    blocking(move || Ok(place.done())).await?;
+    if !build.has(PROGRAM) {
+        return Err(failed("go build left no program: the folder's package is not `main`"));
+    }
+    Ok(Content::Go)
+}
+
+fn flags() -> String {
+    let own = std::env::var("GOFLAGS").unwrap_or_default();
+    format!("{own} -buildvcs=false").trim().to_owned()
+}
+
+/// A compiled function may come with its program and without what it was built from.
+pub(super) fn prebuilt(build: &Build<'_>, source: &str) -> Result<(), Fault> {
+    if build.has(PROGRAM) {
+        build.skip("`bootstrap` is there");
+        return Ok(());
+    }
+    Err(failed(format!("the folder has neither {source} to build nor a built `{PROGRAM}`")))
+}
