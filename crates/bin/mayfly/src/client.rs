@@ -204,7 +204,7 @@ impl Client {
         Ok((answer.document(self).await?, tag))
     }
 
-    /// Sends a document by `method` and reads one.
+    /// Sends a document by `method` and reads one. Waits as long as for a call: a change of an alias starts instances.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -218,7 +218,7 @@ impl Client {
         let document = serde_json::to_vec(document).map_err(|e| self.broken(e))?;
         let mut headers = headers_for(condition);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let answer = self.send(method, path, headers, document.into(), ANSWER_WAIT).await?;
+        let answer = self.send(method, path, headers, document.into(), CALL_WAIT).await?;
         self.success(answer).await?.document(self).await
     }
 

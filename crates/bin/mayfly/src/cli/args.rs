@@ -23,7 +23,14 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// Where the platform's API answers
-    #[arg(long, global = true, value_name = "URL", env = "MAYFLY_API_URL", default_value = "http://127.0.0.1:9900")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MAYFLY_API_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9900"
+    )]
     pub api_url: String,
     /// File with the API token [default: DATA_DIR/token]
     #[arg(long, global = true, value_name = "FILE", env = "MAYFLY_TOKEN_FILE", hide_env_values = true)]

@@ -61,7 +61,7 @@ pub async fn publish(client: &Client, progress: &Progress, folder: &Folder) -> O
 async fn pack(progress: &Progress, folder: &Folder) -> Outcome<(File, pack::Packed)> {
     progress.step(&format!("packing {}", folder.dir.display()));
     let folder = folder.clone();
-    tokio::task::spawn_blocking(move || folder.pack(&|_| {})).await.map_err(|e| Failure::Fault(Fault::internal(e)))?
+    tokio::task::spawn_blocking(move || folder.pack()).await.map_err(|e| Failure::Fault(Fault::internal(e)))?
 }
 
 async fn upload(client: &Client, progress: &Progress, folder: &Folder, file: File, size: u64) -> Outcome<Deployment> {

@@ -35,7 +35,7 @@ pub fn command() -> clap::Command {
     let command = Cli::command();
     let verbs = grouped(&command);
     let template = format!(
-        "{{about}}\n\nUsage: mayfly COMMAND [ARGUMENTS]\n\n{verbs}\n{{options}}\n\n{FIRST_STEPS}\n\n{EXIT_CODES}\n\n\
+        "{{about}}\n\nUsage: mayfly COMMAND [ARGUMENTS]\n\n{verbs}Options of every command:\n{{options}}\n\n{FIRST_STEPS}\n\n{EXIT_CODES}\n\n\
          `mayfly COMMAND --help` has the arguments and examples of one command.\n"
     );
     command.help_template(template)

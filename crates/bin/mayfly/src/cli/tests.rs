@@ -84,7 +84,8 @@ fn nested_verbs_are_read() {
 #[test]
 fn wrong_arguments_say_what_would_be_right() {
     for (line, kind, word) in [
-        ("mayfly", ErrorKind::MissingSubcommand, "subcommand"),
+        ("mayfly", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "First steps:"),
+        ("mayfly alias", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "set"),
         ("mayfly depoly", ErrorKind::InvalidSubcommand, "deploy"),
         ("mayfly invoke Hello", ErrorKind::ValueValidation, "DNS label"),
         ("mayfly init hello", ErrorKind::MissingRequiredArgument, "--runtime"),
