@@ -8,15 +8,19 @@
 
 pub(crate) mod log;
 mod pipeline;
-mod steps;
 mod sweep;
 mod upload;
 
-use crate::registry::{Registry, Stored};
+use crate::{
+    publish::{Cache, Tools},
+    registry::{Registry, Stored},
+};
+use futures_util::FutureExt;
 use log::{BuildLog, Logs};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Weak},
     time::SystemTime,
@@ -26,12 +30,14 @@ use sweep::Pins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use toolchain::Toolchain;
-use types::{Code, Deployment, Fault, FunctionName, Timestamp, id::DeploymentId, record::Stage};
+use types::{Bytes, Code, Deployment, Fault, FunctionName, Timestamp, id::DeploymentId, record::Stage};
 use upload::Upload;
 use wire::Scaler;
 
 /// Builds at once: each takes a core or more and several hundred MiB.
 const BUILDS_MAX: usize = 2;
+/// Largest cache of dependency trees and compilers' folders, on disk.
+const BUILD_CACHE_MAX: Bytes = Bytes(4 << 30);
 /// Uploads and deployments that are under way or wait; the next is refused.
 const QUEUE_MAX: usize = 64;
 
@@ -53,6 +59,7 @@ pub(crate) struct Deployer {
     parts: Parts,
     logs: Logs,
     pins: Pins,
+    tools: Tools,
     queue: Arc<Semaphore>,
     builds: Semaphore,
     /// Deployments of one function come one after the other.
@@ -72,6 +79,8 @@ impl Deployer {
         let logs = Logs::open(parts.dir.join("logs")).map_err(|error| io_fault("the deployments' logs", error))?;
         let work = parts.dir.join("work");
         sweep::fresh_dir(&work).map_err(|error| io_fault("the folder for builds", error))?;
+        let cache = Cache::open(parts.dir.join("cache"), BUILD_CACHE_MAX.0);
+        let tools = Tools::new(parts.toolchain.clone(), cache.map_err(|error| io_fault("the cache of builds", error))?);
         let cut = parts.registry.fail_interrupted().await?;
         if cut > 0 {
             tracing::warn!(count = cut, "deployments were interrupted by the restart");
@@ -80,6 +89,7 @@ impl Deployer {
             parts,
             logs,
             pins: Pins::default(),
+            tools,
             queue: Arc::new(Semaphore::new(QUEUE_MAX)),
             builds: Semaphore::new(BUILDS_MAX),
             turns: Mutex::default(),
@@ -153,8 +163,12 @@ impl Deployer {
                 turn.lock().await
             }
         };
-        let (id, function) = (deployment.id, deployment.function.clone());
-        let ended = pipeline::run(self, deployment, upload, &log).await;
+        let (id, function, begun) = (deployment.id, deployment.function.clone(), deployment.clone());
+        let walk = pipeline::run(self, deployment, upload, &log);
+        let ended = match AssertUnwindSafe(walk).catch_unwind().await {
+            Ok(ended) => ended,
+            Err(_) => pipeline::fail(self, begun, Fault::internal("the deployment panicked"), &log).await,
+        };
         tracing::info!(%id, %function, stage = ?ended.stage, fault = ended.fault.as_ref().map(tracing::field::display), "a deployment ended");
         log.end();
         drop(turn);

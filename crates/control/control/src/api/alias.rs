@@ -68,7 +68,7 @@ pub(crate) async fn update(
     let (name, alias) = (names.function()?, names.alias()?);
     let targets = document.required()?.targets;
     let moved = apart(state, move |state| async move {
-        state.deps.registry.function(&name)?;
+        state.deps.registry.check_move(&name, &alias, &targets, precondition)?;
         ensure(&state, &name, &targets).await?;
         state.deps.registry.move_alias(&name, &alias, &targets, Step::Forward, precondition).await
     });
@@ -140,7 +140,7 @@ async fn ensure(state: &State, name: &FunctionName, targets: &[Target]) -> Resul
         let id = RevisionId { function: name.clone(), number: target.revision };
         state.deps.registry.revision(&id).map(Arc::new)
     };
-    let revisions = targets.iter().take(2).map(find).collect::<Result<Vec<_>, Fault>>()?;
+    let revisions = targets.iter().map(find).collect::<Result<Vec<_>, Fault>>()?;
     for revision in revisions {
         state.deps.scaler.ensure(revision).await?;
     }

@@ -1,6 +1,7 @@
 //! What a deployment says while it runs: a file of NDJSON that readers can follow.
 
 use super::now;
+use crate::publish;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,7 +17,7 @@ use tokio::{io::AsyncReadExt, sync::watch};
 use tokio_util::sync::CancellationToken;
 use types::{api::BuildLine, id::DeploymentId};
 
-/// Longest log. A build tool in a loop must not fill the disk; the platform's own steps are always written.
+/// Longest log, whatever the builds say ([`publish`] bounds each one already); the platform's own steps are always written.
 const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Longest line; the rest of a longer one is left out.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -122,15 +123,19 @@ impl Drop for Inner {
     }
 }
 
+impl publish::BuildLog for BuildLog {
+    fn step(&self, text: &str) {
+        self.write(text, true);
+    }
+    fn line(&self, text: &str) {
+        self.write(text, false);
+    }
+}
+
 impl BuildLog {
     /// A step of the platform.
     pub fn step(&self, text: &str) {
         self.write(text, true);
-    }
-
-    /// A line of a build tool.
-    pub fn tool(&self, text: &str) {
-        self.write(text, false);
     }
 
     pub fn end(&self) {

@@ -1,7 +1,10 @@
 //! One attempt, step by step. What a step needs is what the one before it gave.
 
-use super::{BuildLog, Deployer, io_fault, now, steps, stopping, sweep::Pin, upload::Upload};
-use crate::registry::{Release, Verdict};
+use super::{BuildLog, Deployer, io_fault, now, stopping, sweep::Pin, upload::Upload};
+use crate::{
+    publish::{self, BuiltTree, detect},
+    registry::{Release, Verdict},
+};
 use std::{
     path::Path,
     sync::Arc,
@@ -41,7 +44,25 @@ pub(super) async fn run(
     if let Some(digest) = attempt.stored.take() {
         deployer.sweep_artifacts(vec![digest]).await;
     }
-    attempt.fail(fault).await
+    fail(deployer, attempt.deployment, fault, log).await
+}
+
+/// Ends the attempt without a revision.
+pub(super) async fn fail(deployer: &Deployer, deployment: Deployment, fault: Fault, log: &BuildLog) -> Deployment {
+    log.step(&format!("Failed: {}", fault.detail));
+    let failed = Deployment {
+        stage: Stage::Failed,
+        revision: None,
+        url: None,
+        fault: Some(fault),
+        ended: Some(now()),
+        ..deployment
+    };
+    if let Err(fault) = deployer.parts.registry.note(&failed).await {
+        // The next start finds it unended and says so in the record.
+        tracing::error!(id = %failed.id, %fault, "a deployment's failure cannot be recorded");
+    }
+    failed
 }
 
 impl<'a> Attempt<'a> {
@@ -61,23 +82,6 @@ impl<'a> Attempt<'a> {
         let gone = old.into_iter().map(|revision| revision.artifact).collect();
         self.deployer.sweep_artifacts(gone).await;
         Ok(ended)
-    }
-
-    async fn fail(&mut self, fault: Fault) -> Deployment {
-        self.log.step(&format!("Failed: {}", fault.detail));
-        let failed = Deployment {
-            stage: Stage::Failed,
-            revision: None,
-            url: None,
-            fault: Some(fault),
-            ended: Some(now()),
-            ..self.deployment.clone()
-        };
-        if let Err(fault) = self.deployer.parts.registry.note(&failed).await {
-            // The next start finds it unended and says so in the record.
-            tracing::error!(id = %failed.id, %fault, "a deployment's failure cannot be recorded");
-        }
-        failed
     }
 
     /// Everything up to a revision that is ready to take calls.
@@ -148,8 +152,8 @@ impl<'a> Attempt<'a> {
     }
 
     async fn manifest(&self, folder: &Path) -> Result<Manifest, Fault> {
-        let dest = folder.to_owned();
-        let manifest = blocking(move || steps::manifest(&dest)).await?;
+        let (dest, asked) = (folder.to_owned(), self.deployment.function.clone());
+        let manifest = blocking(move || detect::manifest(&dest, Some(&asked))).await?;
         let name = &self.deployment.function;
         if manifest.name != *name {
             let detail = format!("name: the manifest says `{}` and the request `{name}`", manifest.name);
@@ -167,21 +171,20 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Gives the folder to pack.
-    async fn build(&mut self, manifest: &Manifest, folder: &Path) -> Result<steps::Built, Fault> {
+    async fn build(&mut self, manifest: &Manifest, folder: &Path) -> Result<BuiltTree, Fault> {
         let began = Instant::now();
-        let built = steps::build(&self.deployer.parts.toolchain, manifest, folder, self.log).await?;
+        let built = publish::build(folder, manifest, &self.deployer.tools, self.log).await?;
         self.took("build", began);
         Ok(built)
     }
 
-    async fn store(&mut self, built: steps::Built) -> Result<(Digest, Pin<'a>), Fault> {
+    async fn store(&mut self, built: BuiltTree) -> Result<(Digest, Pin<'a>), Fault> {
         let began = Instant::now();
         self.advance(Stage::Packing).await?;
         let file = tempfile::Builder::new().prefix("packed-").tempfile_in(self.deployer.parts.dir.join("work"));
         let file = file.map_err(|error| io_fault("the packed function", error))?;
         let (packed, file) = blocking(move || {
-            let packed = steps::pack(&built, file.as_file())?;
+            let packed = built.pack(file.as_file(), pack::Limits::default(), None)?;
             Ok((packed, file))
         })
         .await?;

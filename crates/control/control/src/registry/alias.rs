@@ -60,7 +60,28 @@ fn check_targets(targets: &[Target]) -> Result<(), Fault> {
     }
 }
 
+fn called(name: &FunctionName, alias: &AliasName) -> String {
+    format!("alias `{alias}` of `{name}`")
+}
+
 impl Registry {
+    /// Refuses early what [`Registry::move_alias`] would refuse, before anything is started for it.
+    ///
+    /// # Errors
+    /// `bad_request`, `function_not_found`, `precondition_failed`.
+    pub(crate) fn check_move(
+        &self,
+        name: &FunctionName,
+        alias: &AliasName,
+        targets: &[Target],
+        precondition: Precondition,
+    ) -> Result<(), Fault> {
+        check_targets(targets)?;
+        self.function(name)?;
+        let found: Option<Stored<Alias>> = self.get(&key::alias(name, alias))?;
+        precondition.check(&called(name, alias), found.map(|stored| stored.version))
+    }
+
     /// Points an alias at `targets`; makes it where it is missing. The caller has made sure that they start.
     ///
     /// # Errors
@@ -80,7 +101,7 @@ impl Registry {
             let path = key::alias(name, alias);
             let before: Option<Stored<Alias>> = self.get(&path)?;
             let version = before.as_ref().map(|stored| stored.version);
-            precondition.check(&format!("alias `{alias}` of `{name}`"), version)?;
+            precondition.check(&called(name, alias), version)?;
             if version.is_none() && self.aliases(name)?.len() >= ALIASES_MAX {
                 return Err(Fault::new(
                     Code::BadRequest,
@@ -124,7 +145,7 @@ impl Registry {
         let stored = self.alias(name, alias)?;
         let exists = |number| self.revision(&RevisionId { function: name.clone(), number }).is_ok();
         let number = previous(&stored.value, exists).ok_or_else(|| {
-            let detail = format!("alias `{alias}` of `{name}` has no earlier revision to go back to");
+            let detail = format!("{} has no earlier revision to go back to", called(name, alias));
             Fault::new(Code::RevisionNotFound, detail)
         })?;
         Ok((number, stored.version))
@@ -147,7 +168,7 @@ impl Registry {
         let plan = || {
             let mut owner = self.owner(name)?.ok_or_else(|| no_function(name))?;
             let stored = self.alias(name, alias)?;
-            precondition.check(&format!("alias `{alias}` of `{name}`"), Some(stored.version))?;
+            precondition.check(&called(name, alias), Some(stored.version))?;
             if let Some(route) = self.routes_of(name)?.into_iter().find(|route| route.alias == *alias) {
                 return Err(bad(format!(
                     "the route `{}` points to alias `{alias}`: delete the route first",

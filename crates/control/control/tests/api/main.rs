@@ -1,0 +1,12 @@
+//! The control plane as a role: the real server on a socket, real stores, its peers played by the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod access;
+mod aliases;
+mod calls;
+mod crash;
+mod deploys;
+mod functions;
+mod peers;
+mod routes;
+mod world;
