@@ -47,7 +47,12 @@ pub struct Session {
 /// Runs a verb that talks to a platform, or needs none.
 pub fn run(global: &Global, verb: Verb) -> ExitCode {
     let screen = Screen::of_this_process(global.json);
-    let outcome = tokio::runtime::Builder::new_current_thread()
+    // A client needs one thread; `dev` holds a platform in this process.
+    let mut runtime = match verb {
+        Verb::Dev(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let outcome = runtime
         .enable_all()
         .build()
         .map_err(|e| Failure::machine("cannot start the runtime", &e))

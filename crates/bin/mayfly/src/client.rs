@@ -312,4 +312,4 @@ fn headers_for(condition: Condition) -> HeaderMap {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

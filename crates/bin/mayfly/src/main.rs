@@ -8,12 +8,15 @@ use cli::args::Verb;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The shim is started for every instance, so it is dispatched before anything else costs time:
-    // if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest") { std::process::exit(guest::main(…)) }
+    // The shim is started for every instance, so it is dispatched before anything else costs time.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "guest") {
+        std::process::exit(guest::main(std::env::args_os().skip(2)));
+    }
     let cli = cli::parse();
     let served = match cli.verb {
         Verb::Up(args) => server::up(&cli.global, &args),
-        Verb::Guest(_) | Verb::Compile(_) => Err(anyhow::anyhow!("this verb is the platform's own")),
+        Verb::Guest(_) => Err(anyhow::anyhow!("this verb is the platform's own")),
+        Verb::Compile(args) => return server::compile(&args),
         verb => return cli::run(&cli.global, verb),
     };
     served.unwrap_or_else(|error| {

@@ -128,6 +128,51 @@ fn told(alias: &Alias) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::{
+        cli::screen::Screen,
+        client::tests::{client, full, serve},
+    };
+    use http::HeaderValue;
+    use std::sync::{Arc, Mutex};
+    use types::Fault;
+
+    /// Sets an alias that is there, or is not; gives the conditions under which the change was sent.
+    async fn set_where(there: bool) -> (Option<String>, Option<String>) {
+        let seen = Arc::new(Mutex::new((None, None)));
+        let sent = seen.clone();
+        let url = serve(move |request| {
+            let header = |name: &str| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+            let alias = json!({ "function": "hello", "name": "live", "targets": [{ "revision": 3, "weight": 100 }],
+                "changed": "2026-09-21T14:13:20Z" });
+            let mut response = if request.method() == Method::PUT {
+                *sent.lock().unwrap() = (header("if-match"), header("if-none-match"));
+                full(200, alias.to_string())
+            } else if there {
+                full(200, alias.to_string())
+            } else {
+                let fault = Fault::new(Code::AliasNotFound, "no such alias");
+                full(404, serde_json::to_vec(&fault.problem()).unwrap())
+            };
+            response.headers_mut().insert("etag", HeaderValue::from_static("\"17\""));
+            async move { response }
+        })
+        .await;
+        let session = Session { client: client(&url), screen: Screen::of_this_process(true) };
+        let args = AliasSetArgs {
+            name: "hello".parse().unwrap(),
+            alias: "live".parse().unwrap(),
+            targets: vec!["3".parse().unwrap()],
+        };
+        set(&session, args).await.unwrap();
+        let seen = seen.lock().unwrap();
+        seen.clone()
+    }
+
+    #[tokio::test]
+    async fn nobodys_change_is_overwritten() {
+        assert_eq!(set_where(true).await, (Some("\"17\"".to_owned()), None));
+        assert_eq!(set_where(false).await, (None, Some("*".to_owned())));
+    }
 
     fn parse(texts: &[&str]) -> Result<Vec<(u32, u8)>, String> {
         let shares = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Share>, _>>()?;

@@ -48,7 +48,9 @@ pub async fn publish(client: &Client, progress: &Progress, folder: &Folder) -> O
     let deployment = upload(client, progress, folder, file, packed.packed_bytes).await?;
     let upload = uploading.elapsed();
     progress.done(&format!("uploaded in {}", table::micros(upload.as_micros() as u64)));
-    let deployment = follow(client, progress, deployment).await?;
+    progress.step("waiting for the platform");
+    let mut show = |line: &BuildLine| if line.step { progress.step(&line.text) } else { progress.log(&line.text) };
+    let deployment = follow(client, deployment, &mut show).await?;
     match (deployment.stage, &deployment.fault) {
         (Stage::Live, _) => Ok(Done { deployment, upload, total: begun.elapsed() }),
         (_, Some(fault)) => Err(fault.clone().into()),
@@ -79,14 +81,13 @@ async fn upload(client: &Client, progress: &Progress, folder: &Folder, file: Fil
     }
 }
 
-/// Shows the deployment's log as it is written, until the deployment has ended.
-async fn follow(client: &Client, progress: &Progress, mut deployment: Deployment) -> Outcome<Deployment> {
+/// Hands on the deployment's log as it is written, until the deployment has ended.
+async fn follow(client: &Client, mut deployment: Deployment, show: &mut dyn FnMut(&BuildLine)) -> Outcome<Deployment> {
     let mut shown = 0;
-    progress.step("waiting for the platform");
     loop {
         // A log that breaks off is read again from where it was; whether the platform is gone shows right below.
         if let Err(error @ (Error::Fault(_) | Error::Unauthorized { .. } | Error::Foreign { .. })) =
-            show_log(client, progress, &deployment, &mut shown).await
+            follow_log(client, &deployment, &mut shown, show).await
         {
             return Err(error.into());
         }
@@ -98,11 +99,12 @@ async fn follow(client: &Client, progress: &Progress, mut deployment: Deployment
     }
 }
 
-async fn show_log(
+/// One reading of the log; the first `shown` lines are known already.
+async fn follow_log(
     client: &Client,
-    progress: &Progress,
     deployment: &Deployment,
     shown: &mut usize,
+    show: &mut dyn FnMut(&BuildLine),
 ) -> Result<(), Error> {
     let mut lines = client.lines::<BuildLine>(&format!("/deployments/{}/log?follow=true", deployment.id)).await?;
     let mut skip = *shown;
@@ -112,7 +114,7 @@ async fn show_log(
             continue;
         }
         *shown += 1;
-        if line.step { progress.step(&line.text) } else { progress.log(&line.text) }
+        show(&line);
     }
     Ok(())
 }
@@ -142,3 +144,6 @@ fn in_order(deployment: &Deployment) -> Vec<(&str, Millis)> {
     phases.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
     phases
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,13 @@ impl From<Fault> for Failure {
     }
 }
 
+/// In one line, for tables and logs.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code(), self.message())
+    }
+}
+
 impl Failure {
     /// An I/O failure of this machine, with what was tried.
     pub fn machine(what: impl std::fmt::Display, error: &io::Error) -> Self {
@@ -107,7 +114,8 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    /// What failed, without advice.
+    pub fn message(&self) -> String {
         match self {
             Self::Fault(fault) | Self::Api(client::Error::Fault(fault) | client::Error::Unauthorized { fault, .. }) => {
                 fault.detail.clone().into_owned()

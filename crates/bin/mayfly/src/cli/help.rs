@@ -14,13 +14,13 @@ const GROUPS: &[(&str, &[&str])] = &[
 
 const FIRST_STEPS: &str = "\
 First steps:
-  mayfly up                            the platform, in one terminal
-  mayfly init hello --runtime python   a folder with a small function, in another one
-  mayfly deploy hello                  prints the function's URL
-  curl http://127.0.0.1:8080/hello     the first call starts it, the next find it warm
-  mayfly invoke hello --data '{\"n\":1}' the same without HTTP
-  mayfly logs hello --follow           what it wrote
-  Or work on it with no platform running: mayfly dev hello";
+  mayfly up                                 the platform, in one terminal
+  mayfly init hello --runtime python        a folder with a small function, in another one
+  mayfly deploy hello                       prints the function's URL
+  curl 'http://127.0.0.1:8080/hello/?name=you'
+  mayfly invoke hello --data '{\"name\":1}'   the same without HTTP
+  mayfly logs hello --follow                what it wrote
+  mayfly dev hello                          all of this with no platform running, on every save";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -69,8 +69,9 @@ Examples:
   mayfly dev
   mayfly dev ./hello --listen 127.0.0.1:8080
 
-It starts a platform of its own in a temporary folder, with the limits of production, and needs no `mayfly up`.
-A save that does not build or start is told, and what ran before keeps serving. Ctrl-C ends it.";
+It starts a platform of its own in a temporary folder, with the limits of production, and needs no
+`mayfly up`. A save that does not build or start is told, and what ran before keeps serving.
+Ctrl-C ends it.";
 
 pub const INIT: &str = "\
 Examples:
@@ -89,8 +90,8 @@ Examples:
   mayfly deploy ./hello --name hello-test
   mayfly deploy --json | jq -r .url
 
-Files that .gitignore or .mayflyignore name are left out. The traffic moves only when the new revision has
-started; a deploy that fails leaves the old one serving.";
+Files that .gitignore or .mayflyignore name are left out. The traffic moves only when the new
+revision has started; a deploy that fails leaves the old one serving.";
 
 pub const INVOKE: &str = "\
 Examples:
@@ -98,18 +99,19 @@ Examples:
   mayfly invoke hello --data @event.json --alias canary
   echo '{}' | mayfly invoke hello --data - --include
 
-The answer goes to stdout as it came. Where the function fails, its error goes to stderr and the exit code is 1.";
+The answer goes to stdout as it came. Where the function fails, its error goes to stderr and the
+exit code is 1.";
 
 pub const LOGS: &str = "\
 Examples:
   mayfly logs hello
   mayfly logs hello --follow --tail 0
-  mayfly logs hello --invocation ID      the id is in `mayfly invocations hello` and in the answer's headers";
+  mayfly logs hello --invocation ID      as in `mayfly invocations hello` and the answer's headers";
 
 pub const INVOCATIONS: &str = "\
 Examples:
   mayfly invocations hello
-  mayfly invocations hello --limit 100 --json | jq '.invocations[] | select(.cold)'";
+  mayfly invocations hello --limit 9 --json | jq '.invocations[] | select(.cold)'";
 
 pub const LIST: &str = "\
 Examples:
@@ -124,7 +126,7 @@ Examples:
 pub const DELETE: &str = "\
 Examples:
   mayfly delete hello
-  mayfly delete hello --yes              in scripts: without a terminal it never deletes unless told so";
+  mayfly delete hello --yes              in scripts: without a terminal nothing is deleted otherwise";
 
 pub const ALIAS: &str = "\
 Examples:
@@ -139,7 +141,8 @@ Examples:
   mayfly alias set hello live 3=90 4=10
   mayfly alias set hello live 3 4=10     the other one takes the rest
 
-`mayfly describe hello` shows the revisions. A change that somebody else made meanwhile is not overwritten.";
+`mayfly describe hello` shows the revisions. A change that somebody else made meanwhile is not
+overwritten.";
 
 pub const ROLLBACK: &str = "\
 Examples:

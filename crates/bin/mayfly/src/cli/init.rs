@@ -98,6 +98,8 @@ mod tests {
                 let text = fs::read_to_string(at.join(file)).unwrap();
                 assert!(!text.contains("{{"), "{template:?}: {file} has a placeholder left");
             }
+            // The platform finds an entry in it, too.
+            control::publish::detect::manifest(&at, None).unwrap_or_else(|e| panic!("{template:?}: {e}"));
             let packed = pack::Pack::source().write(&at, &mut io::sink()).unwrap();
             assert_eq!(packed.files, files.len(), "{template:?}: its own .gitignore leaves a file out");
         }

@@ -195,6 +195,8 @@ fn micros(time: Duration) -> u64 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::client::tests::{client, full, serve};
+    use types::Fault;
 
     #[test]
     fn an_event_comes_from_the_argument_or_a_file() {
@@ -204,6 +206,44 @@ mod tests {
         std::fs::write(file.path(), "[1]").unwrap();
         assert_eq!(data(Some(&format!("@{}", file.path().display()))).unwrap(), b"[1]");
         assert!(matches!(data(Some("@/no/such/file")), Err(Failure::Usage(text)) if text.contains("/no/such/file")));
+    }
+
+    async fn invoked(status: u16, headers: &[(&'static str, &'static str)], body: String) -> Outcome {
+        let headers = headers.to_vec();
+        let url = serve(move |_| {
+            let mut response = full(status, body.clone());
+            for (name, value) in &headers {
+                response.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            async move { response }
+        })
+        .await;
+        let session = Session { client: client(&url), screen: Screen::of_this_process(false) };
+        let args = InvokeArgs {
+            name: "hello".parse().unwrap(),
+            data: None,
+            alias: types::AliasName::live(),
+            asynchronous: false,
+            include: false,
+        };
+        run(&session, args).await
+    }
+
+    #[tokio::test]
+    async fn the_platforms_refusal_is_told_from_the_functions_error() {
+        let fault = Fault::new(Code::AsyncUnavailable, "an asynchronous call was asked for");
+        let problem = serde_json::to_string(&fault.problem()).unwrap();
+        let kind = ("content-type", "application/problem+json");
+        let refused = invoked(501, &[kind], problem).await;
+        assert!(matches!(refused, Err(Failure::Api(Error::Fault(seen))) if seen == fault));
+
+        let error = json!({ "errorType": "TypeError", "errorMessage": "no" }).to_string();
+        let failed = invoked(200, &[(FUNCTION_ERROR_HEADER, "function_error")], error).await;
+        assert!(matches!(failed, Err(Failure::Function)), "{failed:?}");
+
+        let failed = invoked(404, &[], String::new()).await;
+        assert!(matches!(failed, Err(Failure::Function)), "{failed:?}");
+        assert!(invoked(200, &[], String::new()).await.is_ok());
     }
 
     #[test]

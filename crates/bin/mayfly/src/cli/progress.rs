@@ -15,27 +15,40 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     screen: Screen,
     paint: Paint,
-    /// Steps are said to logs too.
-    steps: bool,
+    told: Told,
+}
+
+/// What is said where no bar can show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Steps,
+    /// A tool's own output only.
+    Output,
+    Nothing,
 }
 
 impl Progress {
     pub fn new(screen: &Screen) -> Self {
-        Self::with_steps(screen, true)
+        Self::telling(screen, Told::Steps)
     }
 
     /// For what happens again and again: without a terminal only a tool's own output is told.
     pub fn for_reloads(screen: &Screen) -> Self {
-        Self::with_steps(screen, false)
+        Self::telling(screen, Told::Output)
     }
 
-    fn with_steps(screen: &Screen, steps: bool) -> Self {
+    /// Shows a bar on a terminal and nothing elsewhere.
+    pub fn quiet(screen: &Screen) -> Self {
+        Self::telling(screen, Told::Nothing)
+    }
+
+    fn telling(screen: &Screen, told: Told) -> Self {
         let bar = screen.stderr_is_terminal.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(style("{spinner} {msg} {elapsed:.dim}"));
             bar
         });
-        Self { bar, screen: *screen, paint: screen.paint_err(), steps }
+        Self { bar, screen: *screen, paint: screen.paint_err(), told }
     }
 
     /// A step begins.
@@ -47,7 +60,7 @@ impl Progress {
                 bar.set_message(text.to_owned());
                 bar.enable_steady_tick(TICK);
             }
-            None if self.steps => self.screen.note(text),
+            None if self.told == Told::Steps => self.screen.note(text),
             None => {}
         }
     }
@@ -62,7 +75,7 @@ impl Progress {
                 bar.set_message(text.to_owned());
                 bar.enable_steady_tick(TICK);
             }
-            None if self.steps => self.screen.note(&format!("{text} {}", table::size(total))),
+            None if self.told == Told::Steps => self.screen.note(&format!("{text} {}", table::size(total))),
             None => {}
         }
     }
@@ -76,12 +89,15 @@ impl Progress {
 
     /// A line of a tool's own output.
     pub fn log(&self, text: &str) {
+        if self.told == Told::Nothing {
+            return;
+        }
         self.beside(|| self.screen.note(&format!("  {}", self.paint.dim(text))));
     }
 
     /// A step is over. Said to eyes only: a log has had its line when the step began.
     pub fn done(&self, text: &str) {
-        if self.bar.is_some() && self.steps {
+        if self.bar.is_some() && self.told == Told::Steps {
             self.beside(|| self.screen.note(&format!("{} {text}", self.paint.green("✓"))));
         }
     }

@@ -11,7 +11,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use types::{Code, Fault, api::FunctionList};
 
 /// Serves every request by `answer`; gives the URL.
-async fn serve<F, R>(answer: F) -> String
+pub(crate) async fn serve<F, R>(answer: F) -> String
 where
     F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
     R: Future<Output = Response<Body>> + Send,
@@ -33,11 +33,11 @@ where
     url
 }
 
-fn full(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn full(status: u16, body: impl Into<Bytes>) -> Response<Body> {
     Response::builder().status(status).body(Body::Full(body.into())).unwrap()
 }
 
-fn client(url: &str) -> Client {
+pub(crate) fn client(url: &str) -> Client {
     Client::new(url, Token { path: "/data/token".into(), value: Ok("secret".into()) }).unwrap()
 }
 

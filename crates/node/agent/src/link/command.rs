@@ -216,7 +216,7 @@ impl Process {
             Ok((frame::EXIT, json)) => exit_fault(&json).map_or(Ok(None), Err),
             Ok((kind, _)) => Err(Fault::internal(format!("the guest sent a frame of kind {kind}"))),
             Err(ReadError::TooLong(length)) => Err(Fault::internal(format!("the guest announced {length} bytes"))),
-            Err(ReadError::Io(_)) => Err(self.vitals.why_gone().await),
+            Err(ReadError::Broken) => Err(self.vitals.why_gone().await),
         }
     }
 

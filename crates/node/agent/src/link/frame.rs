@@ -32,12 +32,13 @@ pub(crate) struct Framed {
 #[derive(Debug)]
 pub(crate) enum ReadError {
     TooLong(u64),
-    Io(io::Error),
+    /// The connection broke; why is the instance's to tell.
+    Broken,
 }
 
 impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+    fn from(_: io::Error) -> Self {
+        Self::Broken
     }
 }
 

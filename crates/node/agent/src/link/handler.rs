@@ -204,7 +204,7 @@ impl Running {
         let Some((connection, _)) = &mut self.parts else { return Err(Fault::internal("a call without a connection")) };
         let exchange = async {
             // A frame written half leaves the bootstrap waiting for the rest: from here on only the answer counts.
-            connection.write(frame).await.map_err(ReadError::Io)?;
+            connection.write(frame).await?;
             read_answer(connection, &self.inner.vitals).await
         };
         match timeout_at(self.deadline.into(), exchange).await {
@@ -213,7 +213,7 @@ impl Running {
                 limit::check_response(length, self.inner.vitals.revision.spec.response_max)?;
                 Err(Fault::new(Code::ResponseInvalid, format!("the bootstrap announced {length} bytes")))
             }
-            Ok(Err(ReadError::Io(_))) => Err(self.inner.vitals.why_gone().await),
+            Ok(Err(ReadError::Broken)) => Err(self.inner.vitals.why_gone().await),
             Err(_) => Err(self.inner.vitals.overdue()),
         }
     }
@@ -240,7 +240,7 @@ async fn read_answer(connection: &mut Framed, vitals: &Vitals) -> Result<Answer,
     match connection.read(max).await? {
         (frame::RESULT, payload) => Ok(Answer::Result(payload.into())),
         (frame::ERROR, payload) => Ok(Answer::Error(payload.into())),
-        (kind, _) => Err(std::io::Error::other(format!("a frame of kind {kind}")).into()),
+        _ => Err(ReadError::Broken),
     }
 }
 
@@ -256,7 +256,7 @@ impl Drop for Running {
                     None
                 }
                 Ok(Err(ReadError::TooLong(_))) => None,
-                Ok(Err(ReadError::Io(_))) => Some(inner.vitals.why_gone().await),
+                Ok(Err(ReadError::Broken)) => Some(inner.vitals.why_gone().await),
                 Err(_) => Some(inner.vitals.overdue()),
             };
             match end {

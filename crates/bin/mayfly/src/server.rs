@@ -1,7 +1,18 @@
 //! The platform in one process: every role on embedded stores.
+//!
+//! [`start`] assembles the house in reading order: what is kept → who serves → who runs code → who decides.
 
-use crate::cli::args::{Global, UpArgs};
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+mod artifacts;
+mod compile;
+mod data;
+mod demo;
+mod roles;
+mod up;
+
+pub use compile::compile;
+pub use up::up;
+
+use std::{net::SocketAddr, path::PathBuf};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +25,14 @@ pub struct Options {
     pub listen: SocketAddr,
     pub api: SocketAddr,
     pub admin: SocketAddr,
-    /// Threads that serve requests; `None` is one for each core.
+    /// Threads that serve requests; `None` is one for every two cores.
     pub lanes: Option<u16>,
 }
 
 /// A platform that runs.
 pub struct Handle {
     pub gateway_addr: SocketAddr,
+    pub admin_addr: SocketAddr,
     /// `http://HOST:PORT`, without `/v1`.
     pub api_url: String,
     pub token: String,
@@ -45,11 +57,6 @@ impl Handle {
 ///
 /// # Errors
 /// Where a port is taken, the data directory can't be used, or a role fails to start.
-pub async fn start(_options: Options) -> anyhow::Result<Handle> {
-    anyhow::bail!("the platform's roles are not assembled yet")
-}
-
-/// `mayfly up`: starts every role and serves until a signal ends it.
-pub fn up(_global: &Global, _args: &UpArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("the platform's roles are not assembled yet")
+pub async fn start(options: Options) -> anyhow::Result<Handle> {
+    roles::start(options).await
 }
