@@ -1,8 +1,8 @@
 //! Tells which processes belong to an instance whose guest is gone: nobody is their parent any more but init.
 //!
 //! A process is killed on evidence that only that instance's processes can have: its own user, the pipes that were made
-//! for it, or its id or folder in the environment. Process groups and sessions alone are no evidence, because their
-//! numbers come again; they are where one member is known, because a number in use is not given out twice.
+//! for it, or its id or folder in the environment. A session alone is no evidence, because its number comes again; the
+//! guest's is where one member is known, because a number in use is not given out twice.
 
 use crate::{
     record::Record,
@@ -20,7 +20,11 @@ pub(crate) fn left(record: &Record, table: &Table, owns_uid: bool) -> Vec<Line> 
     let known = table.lines().filter(|line| line.start >= record.start && !is_us(line));
     let mut found: Vec<Line> = known.filter(|line| is_known(record, line, owns_uid)).copied().collect();
     if record.uid.is_none() {
-        let sessions: HashSet<i32> = found.iter().map(|line| line.session).collect();
+        // Only sessions that began in the instance: before its `setsid`, a guest is in the session of whoever started
+        // the platform.
+        let known: HashSet<i32> = found.iter().map(|line| line.pid).chain([record.guest]).collect();
+        let sessions: HashSet<i32> =
+            found.iter().map(|line| line.session).filter(|session| known.contains(session)).collect();
         found.extend(table.lines().filter(|line| sessions.contains(&line.session) && !is_us(line)));
     }
     found.extend(guest);
