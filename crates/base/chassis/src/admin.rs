@@ -38,8 +38,10 @@ impl Service {
             };
             let (service, shutdown) = (self.clone(), shutdown.clone());
             task::spawn("admin connection", async move {
-                let answer = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(service.answer(&request))));
-                let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
+                let answer =
+                    service_fn(move |request| std::future::ready(Ok::<_, Infallible>(service.answer(&request))));
+                let connection =
+                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
                 tokio::select! {
                     _ = connection => {}
                     () = shutdown.cancelled() => {}

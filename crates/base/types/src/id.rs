@@ -6,7 +6,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 /// Why a text is no name or id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("`{0}` is no name: use 1 to 63 of a-z, 0-9 and '-', beginning with a letter and not ending with '-' (a DNS label)")]
+    #[error(
+        "`{0}` is no name: use 1 to 63 of a-z, 0-9 and '-', beginning with a letter and not ending with '-' (a DNS label)"
+    )]
     Label(String),
     #[error("`{0}` is no digest: it is `sha256:` and 64 hexadecimal digits")]
     Digest(String),

@@ -103,27 +103,45 @@ impl Manifest {
         let contract = self.contract();
         let wasm = self.runtime == Runtime::Wasm;
         if wasm != (contract == Contract::Component) {
-            return Err(invalid("contract", format!("runtime `{}` does not go with contract `{contract}`", self.runtime)));
+            return Err(invalid(
+                "contract",
+                format!("runtime `{}` does not go with contract `{contract}`", self.runtime),
+            ));
         }
         if contract == Contract::Command && self.command.is_empty() && self.entry.is_none() {
             return Err(invalid("command", "contract `command` needs `command` (program and arguments) or `entry`"));
         }
-        if let Some(memory) = self.memory && !(MEMORY_MIN..=MEMORY_MAX).contains(&memory) {
+        if let Some(memory) = self.memory
+            && !(MEMORY_MIN..=MEMORY_MAX).contains(&memory)
+        {
             return Err(invalid("memory", format!("{memory} is outside {MEMORY_MIN} to {MEMORY_MAX}")));
         }
-        for (key, value) in [("timeout", self.timeout), ("start_timeout", self.start_timeout), ("stop_grace", self.stop_grace)] {
-            if let Some(value) = value && (value.0 == 0 || value > TIMEOUT_MAX) {
+        for (key, value) in
+            [("timeout", self.timeout), ("start_timeout", self.start_timeout), ("stop_grace", self.stop_grace)]
+        {
+            if let Some(value) = value
+                && (value.0 == 0 || value > TIMEOUT_MAX)
+            {
                 return Err(invalid(key, format!("{value} is outside 1ms to {TIMEOUT_MAX}")));
             }
         }
-        if let Some(n) = self.concurrency && !(1..=CONCURRENCY_MAX).contains(&n) {
+        if let Some(n) = self.concurrency
+            && !(1..=CONCURRENCY_MAX).contains(&n)
+        {
             return Err(invalid("concurrency", format!("{n} is outside 1 to {CONCURRENCY_MAX}")));
         }
-        if let Some(scale) = &self.scale && (scale.max == 0 || scale.min > scale.max) {
-            return Err(invalid("scale", format!("min {} and max {}: want 0 <= min <= max and max >= 1", scale.min, scale.max)));
+        if let Some(scale) = &self.scale
+            && (scale.max == 0 || scale.min > scale.max)
+        {
+            return Err(invalid(
+                "scale",
+                format!("min {} and max {}: want 0 <= min <= max and max >= 1", scale.min, scale.max),
+            ));
         }
         self.check_env()?;
-        if let Some(path) = &self.ready_path && !path.starts_with('/') {
+        if let Some(path) = &self.ready_path
+            && !path.starts_with('/')
+        {
             return Err(invalid("ready_path", format!("`{path}` does not begin with '/'")));
         }
         self.triggers.iter().try_for_each(|Trigger::Http(http)| http.check())
@@ -198,7 +216,9 @@ impl Manifest {
 impl HttpTrigger {
     fn check(&self) -> Result<(), Fault> {
         check_route_path(&self.path)?;
-        if let Some(host) = &self.host && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')) {
+        if let Some(host) = &self.host
+            && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'))
+        {
             return Err(invalid("trigger.http.host", format!("`{host}` is no host name")));
         }
         match self.methods.iter().find(|m| m.is_empty() || !m.bytes().all(|b| b.is_ascii_alphabetic())) {
@@ -264,7 +284,10 @@ mod tests {
 
     #[test]
     fn triggers_become_routes() {
-        let manifest = Manifest::parse("name = 'thumbs'\nruntime = 'go'\n[[trigger]]\nhttp = { path = '/t/*', methods = ['post'] }").unwrap();
+        let manifest = Manifest::parse(
+            "name = 'thumbs'\nruntime = 'go'\n[[trigger]]\nhttp = { path = '/t/*', methods = ['post'] }",
+        )
+        .unwrap();
         let routes = manifest.routes();
         assert_eq!((routes[0].path.as_str(), routes[0].methods[0].as_str()), ("/t/*", "POST"));
         let text = toml::to_string(&manifest).unwrap();

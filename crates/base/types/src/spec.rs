@@ -19,8 +19,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    pub const ALL: [Self; 7] =
-        [Self::Nodejs, Self::Python, Self::Java, Self::Go, Self::Rust, Self::Binary, Self::Wasm];
+    pub const ALL: [Self; 7] = [Self::Nodejs, Self::Python, Self::Java, Self::Go, Self::Rust, Self::Binary, Self::Wasm];
 
     pub const fn as_str(self) -> &'static str {
         match self {

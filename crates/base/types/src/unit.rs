@@ -39,10 +39,8 @@ impl FromStr for Bytes {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || Error::Bytes(text.to_owned());
-        let (number, factor) = SIZES
-            .iter()
-            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
-            .ok_or_else(bad)?;
+        let (number, factor) =
+            SIZES.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).ok_or_else(bad)?;
         let number: u64 = number.trim_end().parse().map_err(|_| bad())?;
         number.checked_mul(factor).map(Self).ok_or_else(bad)
     }
@@ -50,10 +48,8 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = SIZES[..3]
-            .iter()
-            .find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0)
-            .unwrap_or(&SIZES[6]);
+        let (unit, factor) =
+            SIZES[..3].iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0).unwrap_or(&SIZES[6]);
         write!(f, "{}{unit}", self.0 / factor)
     }
 }

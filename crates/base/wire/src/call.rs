@@ -39,11 +39,7 @@ pub trait Invoke: Send + Sync {
     ///
     /// # Errors
     /// Every fault says whose it is; `fault.code.retry()` holds only where no byte reached user code.
-    fn invoke<'a>(
-        &'a self,
-        target: &'a Target,
-        call: Call,
-    ) -> BoxFuture<'a, Result<http::Response<Body>, Fault>>;
+    fn invoke<'a>(&'a self, target: &'a Target, call: Call) -> BoxFuture<'a, Result<http::Response<Body>, Fault>>;
 }
 
 /// What the dispatcher has to know again when a call ends.

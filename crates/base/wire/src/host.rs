@@ -108,6 +108,9 @@ pub trait Directory: Send + Sync {
     /// What each revision with an instance or a waiter has to do.
     fn load(&self) -> Vec<Load>;
 
+    /// The same of one revision; `None` where it has neither instance nor waiter.
+    fn load_of(&self, revision: &RevisionId) -> Option<Load>;
+
     /// Forgets the revisions that are not to be kept and have neither instance nor waiter.
     fn retain(&self, keep: &dyn Fn(&RevisionId) -> bool);
 }

@@ -42,7 +42,7 @@ impl Fleet {
             Ok(started) => {
                 tracing::info!(revision = %revision.id, instance = %started.id, "started");
                 let phases = started.phases.clone();
-                self.follow(started);
+                self.follow(revision, started);
                 Ok(phases)
             }
             Err(fault) => {
@@ -54,14 +54,14 @@ impl Fleet {
     }
 
     /// Forgets the instance as soon as it is gone.
-    fn follow(&self, started: Started) {
-        let fleet = self.clone();
+    fn follow(&self, revision: &Arc<Revision>, started: Started) {
+        let (fleet, revision) = (self.clone(), Arc::clone(revision));
         task::spawn("follow an instance", async move {
             let (id, mut exit) = (started.id, started.exit);
             // An error is the end of the agent, and so of the instance.
             let _ = exit.wait_for(Option::is_some).await;
             fleet.0.directory.remove(id);
-            fleet.0.nudged.notify_one();
+            fleet.nudge_now(&revision);
         });
     }
 
@@ -102,7 +102,7 @@ impl Fleet {
     }
 
     /// A call overran on it or it broke: an exclusive instance is killed at once, a shared one when its other calls ended.
-    pub(crate) async fn end_overdue(&self, revision: &Revision, id: InstanceId) {
+    pub(crate) async fn end_overdue(&self, revision: &Arc<Revision>, id: InstanceId) {
         tracing::info!(revision = %revision.id, instance = %id, "an instance overran or broke: it is replaced");
         if revision.spec.concurrency > 1 {
             self.drain_and_stop(revision, id, Stop::Overdue).await;
@@ -110,7 +110,7 @@ impl Fleet {
             self.0.host.stop(id, Stop::Overdue).await;
             self.0.directory.remove(id);
         }
-        self.0.nudged.notify_one();
+        self.nudge_now(revision);
     }
 
     /// Ends every instance at once, each within its grace.

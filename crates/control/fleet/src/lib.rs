@@ -5,8 +5,8 @@
 //!
 //! **Invariant**: never on the path of a request. While it is silent, warm calls go on.
 
-pub mod decide;
 mod act;
+pub mod decide;
 mod track;
 
 use chassis::{Shutdown, task};
@@ -50,9 +50,26 @@ struct Inner {
     directory: Arc<dyn Directory>,
     snapshots: Snapshots,
     tracks: Mutex<HashMap<RevisionId, Track>>,
-    /// Calls wait, or an instance is gone: look now.
-    nudged: Notify,
+    /// Revisions whose calls wait, or whose instance is gone: looked at before the next tick.
+    nudged: Mutex<HashMap<RevisionId, Arc<Revision>>>,
+    wake: Notify,
     starts: Semaphore,
+}
+
+/// What a look knows beside the load.
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    now: Instant,
+    /// A second has passed: windows move, and what is too much is retired.
+    tick: bool,
+}
+
+impl View<'_> {
+    fn is_live(&self, id: &RevisionId) -> bool {
+        let function = self.snapshot.functions.get(&id.function);
+        let mut targets = function.into_iter().flat_map(|function| function.aliases.values());
+        targets.any(|target| target.revisions.iter().any(|weighted| weighted.revision.id == *id))
+    }
 }
 
 impl Fleet {
@@ -64,7 +81,8 @@ impl Fleet {
             directory,
             snapshots,
             tracks: Mutex::default(),
-            nudged: Notify::new(),
+            nudged: Mutex::default(),
+            wake: Notify::new(),
             starts,
         }))
     }
@@ -74,102 +92,107 @@ impl Fleet {
         let mut snapshots = self.0.snapshots.clone();
         let mut ticks = tokio::time::interval(self.0.options.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut minimums = minimums(&snapshots.borrow_and_update());
         loop {
             let tick = tokio::select! {
                 _ = ticks.tick() => true,
-                () = self.0.nudged.notified() => false,
-                Ok(()) = snapshots.changed() => false,
+                () = self.0.wake.notified() => false,
+                Ok(()) = snapshots.changed() => {
+                    minimums = self::minimums(&snapshots.borrow_and_update());
+                    true
+                }
                 () = shutdown.cancelled() => break,
             };
-            self.look(tick);
+            let snapshot = Arc::clone(&self.0.snapshots.borrow());
+            let view = View { snapshot: &snapshot, now: Instant::now(), tick };
+            if tick { self.look(&view, &minimums) } else { self.look_at_nudged(&view) }
         }
         self.stop_all().await;
     }
 
     /// One look at everything.
-    fn look(&self, tick: bool) {
-        let snapshot = Arc::clone(&self.0.snapshots.borrow());
-        let live = live(&snapshot);
-        let now = Instant::now();
-        for load in with_idle_minimums(self.0.directory.load(), &live) {
-            self.consider(&load, &live, &snapshot, now, tick);
+    fn look(&self, view: &View<'_>, minimums: &[Arc<Revision>]) {
+        for load in with_idle_minimums(self.0.directory.load(), minimums) {
+            self.consider(&load, view);
         }
-        if tick {
-            self.0.directory.retain(&|id| live.contains_key(id));
-            let loads = self.0.directory.load();
-            let known = |id: &RevisionId| live.contains_key(id) || loads.iter().any(|load| load.revision.id == *id);
-            self.0.tracks.lock().retain(|id, track| track.starting > 0 || known(id));
+        self.0.directory.retain(&|id| view.is_live(id));
+        let mut tracks = self.0.tracks.lock();
+        tracks.retain(|id, track| track.starting > 0 || view.is_live(id) || self.0.directory.load_of(id).is_some());
+    }
+
+    /// One look at those that cannot wait for the next tick.
+    fn look_at_nudged(&self, view: &View<'_>) {
+        let nudged = std::mem::take(&mut *self.0.nudged.lock());
+        for load in nudged.keys().filter_map(|id| self.0.directory.load_of(id)) {
+            self.consider(&load, view);
         }
     }
 
+    pub(crate) fn nudge_now(&self, revision: &Arc<Revision>) {
+        self.0.nudged.lock().entry(revision.id.clone()).or_insert_with(|| Arc::clone(revision));
+        self.0.wake.notify_one();
+    }
+
     /// One revision: what is wanted, and what follows from it.
-    fn consider(
-        &self,
-        load: &Load,
-        live: &HashMap<RevisionId, Arc<Revision>>,
-        snapshot: &Snapshot,
-        now: Instant,
-        tick: bool,
-    ) {
+    fn consider(&self, load: &Load, view: &View<'_>) {
         let revision = &load.revision;
-        let is_live = live.contains_key(&revision.id);
-        let is_known = snapshot.functions.contains_key(&revision.id.function);
-        let scale = &revision.spec.scale;
-        let policy = Policy {
-            slots: revision.spec.concurrency,
-            min: if is_live { scale.min } else { 0 },
-            max: scale.max,
-        };
         let ready = load.instances.iter().filter(|instance| !instance.draining).count() as u32;
-        let (want, starting, failing) = {
-            let mut tracks = self.0.tracks.lock();
-            let track = tracks.entry(revision.id.clone()).or_insert_with(|| Track::new(now));
-            track.seen(load, now, tick);
-            let keep = match (is_live, is_known) {
-                (true, _) => scale.idle.duration(),
-                (false, true) => self.0.options.retire_after,
-                (false, false) => Duration::ZERO,
-            };
-            let asked = Asked {
-                now: track.now,
-                window_max: track.window_max(),
-                used_lately: track.is_held(now) || now.duration_since(track.last_used) < keep,
-            };
-            (wanted(asked, policy), track.starting, track.failing(now))
-        };
+        let (want, starting, failing) = self.judge(load, view);
         if want > ready + starting {
             match failing {
                 // It has just failed to start: who waits is told so, at once.
                 Some(fault) => self.0.directory.fail(&revision.id, &fault),
                 None => (0..want - ready - starting).for_each(|_| self.start(revision)),
             }
-        } else if want < ready && tick {
+        } else if want < ready && view.tick {
             self.retire(load, (ready - want) as usize);
         }
     }
+
+    /// Instances wanted, instances starting, and why none can be started now.
+    fn judge(&self, load: &Load, view: &View<'_>) -> (u32, u32, Option<Fault>) {
+        let spec = &load.revision.spec;
+        let is_live = view.is_live(&load.revision.id);
+        let is_known = view.snapshot.functions.contains_key(&load.revision.id.function);
+        let keep = match (is_live, is_known) {
+            (true, _) => spec.scale.idle.duration(),
+            (false, true) => self.0.options.retire_after,
+            (false, false) => Duration::ZERO,
+        };
+        let min = if is_live { spec.scale.min } else { 0 };
+        let policy = Policy { slots: spec.concurrency, min, max: spec.scale.max };
+        let mut tracks = self.0.tracks.lock();
+        let track = tracks.entry(load.revision.id.clone()).or_insert_with(|| Track::new(view.now));
+        track.seen(load, view.now, view.tick);
+        let asked = Asked {
+            now: track.now,
+            window_max: track.window_max(),
+            used_lately: track.is_held(view.now) || view.now.duration_since(track.last_used) < keep,
+        };
+        (wanted(asked, policy), track.starting, track.failing(view.now))
+    }
 }
 
-/// The revisions that aliases point to.
-fn live(snapshot: &Snapshot) -> HashMap<RevisionId, Arc<Revision>> {
+/// The revisions that want instances without traffic.
+fn minimums(snapshot: &Snapshot) -> Vec<Arc<Revision>> {
     let targets = snapshot.functions.values().flat_map(|function| function.aliases.values());
     let revisions = targets.flat_map(|target| target.revisions.iter().map(|weighted| &weighted.revision));
-    revisions.map(|revision| (revision.id.clone(), Arc::clone(revision))).collect()
+    revisions.filter(|revision| revision.spec.scale.min > 0).cloned().collect()
 }
 
 /// The loads, and an empty one for each revision that wants instances without having had a call.
-fn with_idle_minimums(mut loads: Vec<Load>, live: &HashMap<RevisionId, Arc<Revision>>) -> Vec<Load> {
-    let silent = live.values().filter(|revision| revision.spec.scale.min > 0);
-    let missing: Vec<_> = silent
-        .filter(|revision| !loads.iter().any(|load| load.revision.id == revision.id))
-        .map(|revision| Load { revision: Arc::clone(revision), waiting: 0, peak: 0, instances: Vec::new() })
-        .collect();
-    loads.extend(missing);
+fn with_idle_minimums(mut loads: Vec<Load>, minimums: &[Arc<Revision>]) -> Vec<Load> {
+    for revision in minimums {
+        if !loads.iter().any(|load| load.revision.id == revision.id) {
+            loads.push(Load { revision: Arc::clone(revision), waiting: 0, peak: 0, instances: Vec::new() });
+        }
+    }
     loads
 }
 
 impl Demand for Fleet {
-    fn nudge(&self, _revision: &Arc<Revision>) {
-        self.0.nudged.notify_one();
+    fn nudge(&self, revision: &Arc<Revision>) {
+        self.nudge_now(revision);
     }
 
     fn overdue(&self, revision: &Arc<Revision>, id: InstanceId) {

@@ -30,6 +30,11 @@ impl Directory for Dispatcher {
         self.pools().iter().map(|pool| pool.load()).collect()
     }
 
+    fn load_of(&self, revision: &RevisionId) -> Option<Load> {
+        let pool = self.0.pools.read().get(revision).cloned()?;
+        (!pool.is_unused()).then(|| pool.load())
+    }
+
     fn retain(&self, keep: &dyn Fn(&RevisionId) -> bool) {
         self.0.pools.write().retain(|id, pool| keep(id) || !pool.is_unused());
     }

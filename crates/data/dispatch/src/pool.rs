@@ -53,6 +53,16 @@ pub(crate) struct Pool {
 
 type Granted = (Arc<dyn Link>, Permit);
 
+impl State {
+    fn calls(&self) -> u32 {
+        self.in_flight + self.waiters.len() as u32
+    }
+
+    fn note_peak(&mut self) {
+        self.peak = self.peak.max(self.calls());
+    }
+}
+
 impl Pool {
     pub(crate) fn new(
         revision: Arc<Revision>,
@@ -96,6 +106,7 @@ impl Pool {
             if state.waiters.is_empty()
                 && let Some(found) = self.take(&mut state, info)
             {
+                state.note_peak();
                 return Ok(found);
             }
             if state.waiters.len() >= self.options.queue_max {
@@ -107,7 +118,7 @@ impl Pool {
             // Cold: the instance that will answer is not there yet.
             let cold = state.slots.iter().all(|slot| slot.draining);
             state.waiters.push_back(Waiter { info: CallInfo { cold, ..info }, granted: sender });
-            state.peak = state.peak.max(state.in_flight + state.waiters.len() as u32);
+            state.note_peak();
             (granted, self.wait_limit(state.usual_start))
         };
         if let Some(demand) = &self.demand {
@@ -128,7 +139,8 @@ impl Pool {
             Ok(Ok(Err(fault))) => Err(self.reject(info, fault)),
             Ok(Err(_)) => Err(self.reject(info, Fault::new(Code::ShuttingDown, "the dispatcher is going away"))),
             Err(_) => {
-                let detail = format!("no slot of {} was free within {limit:?}; {} calls wait", self.revision.id, seen());
+                let detail =
+                    format!("no slot of {} was free within {limit:?}; {} calls wait", self.revision.id, seen());
                 Err(self.reject(info, Fault::new(Code::CapacityExhausted, detail)))
             }
         }
@@ -152,16 +164,12 @@ impl Pool {
     /// Occupies a slot of the least loaded instance.
     fn take(&self, state: &mut State, mut info: CallInfo) -> Option<Granted> {
         let limit = self.revision.spec.concurrency;
-        let slot = state
-            .slots
-            .iter_mut()
-            .filter(|slot| !slot.draining && slot.busy < limit)
-            .min_by_key(|slot| slot.busy)?;
+        let slot =
+            state.slots.iter_mut().filter(|slot| !slot.draining && slot.busy < limit).min_by_key(|slot| slot.busy)?;
         slot.busy += 1;
         info.instance = slot.id;
         let link = Arc::clone(&slot.link);
         state.in_flight += 1;
-        state.peak = state.peak.max(state.in_flight + state.waiters.len() as u32);
         let lease: Arc<dyn Lease> = self.this.upgrade()?;
         Some((link, Permit::new(lease, info)))
     }
@@ -242,8 +250,8 @@ impl Pool {
         let mut state = self.state.lock();
         state.waiters.retain(|waiter| !waiter.granted.is_closed());
         let waiting = state.waiters.len() as u32;
-        let peak = state.peak.max(state.in_flight + waiting);
-        state.peak = state.in_flight + waiting;
+        let now = state.calls();
+        let peak = std::mem::replace(&mut state.peak, now);
         let instances = state.slots.iter().map(|slot| InstanceLoad {
             id: slot.id,
             in_flight: slot.busy,

@@ -81,9 +81,13 @@ mod tests {
     #[test]
     fn a_connections_own_headers_stay_behind() {
         let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "keep-alive, x-mine"), ("keep-alive", "1"), ("x-mine", "1"), ("te", "trailers"), ("x-yours", "1")]
-        {
+        for (name, value) in [
+            ("connection", "keep-alive, x-mine"),
+            ("keep-alive", "1"),
+            ("x-mine", "1"),
+            ("te", "trailers"),
+            ("x-yours", "1"),
+        ] {
             headers.insert(name, value.parse().unwrap());
         }
         remove_hop_by_hop(&mut headers);

@@ -94,7 +94,12 @@ impl Gateway {
     }
 }
 
-async fn lane(options: Options, listener: std::net::TcpListener, service: Service, shutdown: Shutdown) -> io::Result<()> {
+async fn lane(
+    options: Options,
+    listener: std::net::TcpListener,
+    service: Service,
+    shutdown: Shutdown,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let (service, places) = (Arc::new(service), Arc::new(Semaphore::new(options.connections_max)));

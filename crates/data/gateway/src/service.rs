@@ -20,7 +20,11 @@ pub(crate) struct Service {
 
 impl Service {
     /// Answers every request: a fault is an answer too.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: Option<IpAddr>) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+    ) -> Result<Response<Body>, Infallible> {
         let arrived = Instant::now();
         let id = headers::request_id(request.headers());
         let mut response = match self.walk(request, id, peer, arrived).await {

@@ -59,7 +59,10 @@ fn text_of<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<&'a str> {
     let textual = kind.starts_with("text/")
         || kind.ends_with("+json")
         || kind.ends_with("+xml")
-        || matches!(kind.as_str(), "application/json" | "application/xml" | "application/javascript" | "application/x-ndjson");
+        || matches!(
+            kind.as_str(),
+            "application/json" | "application/xml" | "application/javascript" | "application/x-ndjson"
+        );
     if textual { std::str::from_utf8(body).ok() } else { None }
 }
 
@@ -98,7 +101,14 @@ fn query_parameters(json: &mut Object<'_>, query: &str) {
     json.value("queryStringParameters", &all);
 }
 
-fn context(json: &mut Object<'_>, parts: &Parts, path: &str, id: InvocationId, function: &FunctionName, peer: Option<IpAddr>) {
+fn context(
+    json: &mut Object<'_>,
+    parts: &Parts,
+    path: &str,
+    id: InvocationId,
+    function: &FunctionName,
+    peer: Option<IpAddr>,
+) {
     let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let now = Timestamp::from(SystemTime::now());
     let mut inner = json.object("requestContext");
@@ -196,7 +206,8 @@ struct Answer<'a> {
 /// `response_invalid` with what was read.
 pub(crate) fn read(result: Bytes) -> Result<Response<Body>, Fault> {
     if !is_answer(&result) {
-        serde_json::from_slice::<&RawValue>(&result).map_err(|error| invalid(format!("the result is no JSON: {error}")))?;
+        serde_json::from_slice::<&RawValue>(&result)
+            .map_err(|error| invalid(format!("the result is no JSON: {error}")))?;
         let mut response = Response::new(Body::from(result));
         response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         return Ok(response);
@@ -211,7 +222,8 @@ pub(crate) fn read(result: Bytes) -> Result<Response<Body>, Fault> {
         headers.insert(name, value);
     }
     for cookie in answer.cookies.iter().flatten() {
-        let value = HeaderValue::try_from(&**cookie).map_err(|_| invalid(format!("cookie `{cookie}` is no header value")))?;
+        let value =
+            HeaderValue::try_from(&**cookie).map_err(|_| invalid(format!("cookie `{cookie}` is no header value")))?;
         headers.append(header::SET_COOKIE, value);
     }
     headers.entry(header::CONTENT_TYPE).or_insert(JSON);
@@ -255,7 +267,9 @@ fn body(answer: &Answer<'_>) -> Result<Body, Fault> {
 /// Values may be strings, numbers or booleans.
 fn header_of(name: &str, raw: &RawValue) -> Result<(HeaderName, HeaderValue), Fault> {
     let text: Cow<'_, str> = match raw.get().as_bytes().first() {
-        Some(b'"') => Cow::Owned(serde_json::from_str(raw.get()).map_err(|error| invalid(format!("header {name}: {error}")))?),
+        Some(b'"') => {
+            Cow::Owned(serde_json::from_str(raw.get()).map_err(|error| invalid(format!("header {name}: {error}")))?)
+        }
         Some(b'{' | b'[') => return Err(invalid(format!("header {name} is no string"))),
         _ => Cow::Borrowed(raw.get()),
     };
@@ -342,7 +356,12 @@ mod tests {
         for (result, status, kind, body) in [
             (r#"{"statusCode":201,"body":"made"}"#, 201, "application/json", "made"),
             (r#"{"statusCode":"404"}"#, 404, "application/json", ""),
-            (r#"{"statusCode":200,"headers":{"Content-Type":"text/html","x-n":1},"body":"<p>"}"#, 200, "text/html", "<p>"),
+            (
+                r#"{"statusCode":200,"headers":{"Content-Type":"text/html","x-n":1},"body":"<p>"}"#,
+                200,
+                "text/html",
+                "<p>",
+            ),
             (r#"{"statusCode":200,"isBase64Encoded":true,"body":"aGk="}"#, 200, "application/json", "hi"),
             (r#"{"statusCode":200,"body":null}"#, 200, "application/json", ""),
             (r#"{"message":"statusCode"}"#, 200, "application/json", r#"{"message":"statusCode"}"#),
@@ -362,7 +381,9 @@ mod tests {
     #[test]
     fn answers_that_break_the_rules_are_the_functions_fault() {
         for result in [
-            "", "nonsense", "{",
+            "",
+            "nonsense",
+            "{",
             r#"{"statusCode":99}"#,
             r#"{"statusCode":"ok"}"#,
             r#"{"statusCode":200,"body":{"a":1}}"#,

@@ -37,12 +37,8 @@ impl Instance {
         started: Timestamp,
         process: Option<Arc<dyn sandbox::Instance>>,
     ) -> Arc<Self> {
-        let status = Status {
-            state: InstanceState::Starting,
-            cause: None,
-            phases: Vec::new(),
-            last_words: VecDeque::new(),
-        };
+        let status =
+            Status { state: InstanceState::Starting, cause: None, phases: Vec::new(), last_words: VecDeque::new() };
         Arc::new(Self { id, revision, started, process, exit: watch::channel(None).0, status: Mutex::new(status) })
     }
 
@@ -97,7 +93,8 @@ impl Instance {
     pub(crate) fn last_words(&self) -> Option<String> {
         let status = self.status.lock();
         let lines = || status.last_words.iter().rev().filter(|line| !line.trim().is_empty());
-        let telling = lines().find(|line| line.contains("Error") || line.contains("error") || line.contains("panicked"));
+        let telling =
+            lines().find(|line| line.contains("Error") || line.contains("error") || line.contains("panicked"));
         telling.or_else(|| lines().next()).map(|line| line.trim().to_owned())
     }
 

@@ -152,7 +152,13 @@ const fn jni_architecture() -> &'static str {
 }
 
 /// The whole environment, from scratch: the user's own variables, then what the contract promises.
-fn environment(revision: &Revision, id: InstanceId, places: &Places, program: &Path, way: &Way) -> Vec<(String, String)> {
+fn environment(
+    revision: &Revision,
+    id: InstanceId,
+    places: &Places,
+    program: &Path,
+    way: &Way,
+) -> Vec<(String, String)> {
     let spec = &revision.spec;
     let (function, number) = (revision.id.function.to_string(), revision.id.number.to_string());
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -263,17 +269,24 @@ mod tests {
         for (manifest, want) in [
             ("runtime='nodejs'\nentry='index.handler'", "/opt/nodejs/bin/nodejs /b/node.mjs"),
             ("runtime='python'\nentry='app.handler'", "/opt/python/bin/python /b/python.py"),
-            ("runtime='python'\ncommand=['python3','-m','awslambdaric','app.handler']", "/opt/python/bin/python -m awslambdaric app.handler"),
+            (
+                "runtime='python'\ncommand=['python3','-m','awslambdaric','app.handler']",
+                "/opt/python/bin/python -m awslambdaric app.handler",
+            ),
             ("runtime='nodejs'\ncontract='http'\nentry='server.js'", "/opt/nodejs/bin/nodejs server.js"),
             ("runtime='go'", "/task/bootstrap"),
             ("runtime='rust'\ncontract='http'", "/task/bootstrap"),
             ("runtime='binary'\nentry='bin/app'", "/task/bin/app"),
             ("runtime='binary'\ncontract='command'\ncommand=['sh','x.sh']", "/bin/sh x.sh"),
             ("runtime='binary'\ncontract='command'\ncommand=['./x','1']", "/task/./x 1"),
-            ("runtime='java'\ncontract='http'\nentry='app.jar'", "/opt/java/bin/java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Xmx183500k -jar app.jar"),
+            (
+                "runtime='java'\ncontract='http'\nentry='app.jar'",
+                "/opt/java/bin/java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Xmx183500k -jar app.jar",
+            ),
         ] {
             let launch = start(manifest).unwrap();
-            let words: Vec<_> = std::iter::once(launch.program.to_string_lossy().into_owned()).chain(launch.args).collect();
+            let words: Vec<_> =
+                std::iter::once(launch.program.to_string_lossy().into_owned()).chain(launch.args).collect();
             assert_eq!(words.join(" "), want, "{manifest}");
         }
         assert_eq!(start("runtime='binary'\ncommand=['nope']").unwrap_err().code, Code::StartFailed);

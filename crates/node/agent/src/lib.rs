@@ -126,7 +126,8 @@ impl Inner {
         instance.wait().await;
         if instance.process.is_none() {
             self.instances.lock().remove(&id);
-            let others = self.instances.lock().values().any(|other| other.revision.artifact == instance.revision.artifact);
+            let others =
+                self.instances.lock().values().any(|other| other.revision.artifact == instance.revision.artifact);
             if !others {
                 self.modules.unload(&instance.revision.artifact);
             }

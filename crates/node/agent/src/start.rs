@@ -114,13 +114,7 @@ impl Inner {
         if instance.process.is_none() {
             self.instances.lock().insert(instance.id, Arc::clone(instance));
         }
-        Started {
-            id: instance.id,
-            link,
-            phases: phases.done,
-            at: instance.started,
-            exit: instance.exit.subscribe(),
-        }
+        Started { id: instance.id, link, phases: phases.done, at: instance.started, exit: instance.exit.subscribe() }
     }
 
     fn vitals(&self, instance: &Instance) -> Vitals {
@@ -139,9 +133,7 @@ impl Inner {
 
     fn plan(&self, id: InstanceId, revision: &Revision, places: &Places, launch: Launch) -> sandbox::Plan {
         let mode = match launch.way {
-            Way::Command => {
-                sandbox::Mode::Command { socket: places.socket.clone(), slots: revision.spec.concurrency }
-            }
+            Way::Command => sandbox::Mode::Command { socket: places.socket.clone(), slots: revision.spec.concurrency },
             Way::Bootstrap | Way::RuntimeApi | Way::Server(_) => sandbox::Mode::Serve,
         };
         sandbox::Plan {
@@ -193,7 +185,10 @@ impl Inner {
             let exit = instance.exit.borrow().clone();
             if let Some(exit) = exit.filter(|exit| *exit != Exit::Stopped) {
                 let source = Source { revision: instance.revision.id.clone(), instance: instance.id };
-                inner.journal.write(source.line(Stream::Platform, None, format!("the instance ended: {}", words(&exit)))).await;
+                inner
+                    .journal
+                    .write(source.line(Stream::Platform, None, format!("the instance ended: {}", words(&exit))))
+                    .await;
             }
         });
     }
@@ -203,7 +198,9 @@ impl Inner {
         instance.end(Exit::Deadline);
         instance.wait().await;
         match instance.last_words() {
-            Some(words) if fault.code == Code::StartFailed => Fault::new(fault.code, format!("{}: {words}", fault.detail)),
+            Some(words) if fault.code == Code::StartFailed => {
+                Fault::new(fault.code, format!("{}: {words}", fault.detail))
+            }
             _ => fault,
         }
     }

@@ -46,7 +46,12 @@ impl Modules {
     ///
     /// # Errors
     /// `start_failed` where it is no component or the entry is missing.
-    pub(crate) async fn component(&self, digest: &Digest, tree: &Path, entry: Option<&str>) -> Result<Component, Fault> {
+    pub(crate) async fn component(
+        &self,
+        digest: &Digest,
+        tree: &Path,
+        entry: Option<&str>,
+    ) -> Result<Component, Fault> {
         let loaded = self.loaded.lock().get(digest).cloned();
         if let Some(component) = loaded {
             return Ok(component);
@@ -85,7 +90,9 @@ impl Modules {
             .output();
         let output = tokio::time::timeout(COMPILE_MAX, child)
             .await
-            .map_err(|_| Fault::new(Code::BuildFailed, format!("the component was not compiled within {COMPILE_MAX:?}")))?
+            .map_err(|_| {
+                Fault::new(Code::BuildFailed, format!("the component was not compiled within {COMPILE_MAX:?}"))
+            })?
             .map_err(|error| io_fault(&error))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -165,7 +165,10 @@ impl Process {
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             Some(Err(error)) => {
                 let fault = error.downcast::<Fault>();
-                return Err(fault.map_or_else(|error| Fault::new(Code::BadRequest, format!("the body broke off: {error}")), |f| *f));
+                return Err(fault.map_or_else(
+                    |error| Fault::new(Code::BadRequest, format!("the body broke off: {error}")),
+                    |f| *f,
+                ));
             }
         };
         let last = data.is_empty();
@@ -312,4 +315,3 @@ fn title_case(name: &str) -> String {
     });
     words.collect::<Vec<_>>().join("_")
 }
-

@@ -164,7 +164,8 @@ impl Inner {
                 None => match self.connect().await {
                     Ok(conn) => conn,
                     Err(error) => {
-                        let fault = Fault::new(Code::Unavailable, format!("cannot connect to {}: {error}", self.address));
+                        let fault =
+                            Fault::new(Code::Unavailable, format!("cannot connect to {}: {error}", self.address));
                         return Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }));
                     }
                 },
@@ -226,10 +227,7 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
     None
 }
 
-async fn attempt(
-    conn: &mut Conn,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+async fn attempt(conn: &mut Conn, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
     let mut response = std::pin::pin!(conn.sender.try_send_request(request));
     std::future::poll_fn(|cx| {
         if !conn.closed {
@@ -284,7 +282,9 @@ impl Driven {
                 self.left = left;
                 Ok(())
             }
-            None => Err(self.fail(Outcome::FunctionError, Code::ResponseTooLarge, "the answer is over its limit".into())),
+            None => {
+                Err(self.fail(Outcome::FunctionError, Code::ResponseTooLarge, "the answer is over its limit".into()))
+            }
         }
     }
 }

@@ -287,7 +287,8 @@ impl Running {
 /// X-Ray's format: `Root=1-<8 hex>-<24 hex>`; not sampled, because nothing collects segments yet.
 fn trace_id(id: InvocationId) -> HeaderValue {
     let hex: String = id.encode(&mut [0; 36]).chars().filter(|c| *c != '-').collect();
-    HeaderValue::try_from(format!("Root=1-{}-{};Sampled=0", &hex[..8], &hex[8..])).unwrap_or(HeaderValue::from_static("-"))
+    HeaderValue::try_from(format!("Root=1-{}-{};Sampled=0", &hex[..8], &hex[8..]))
+        .unwrap_or(HeaderValue::from_static("-"))
 }
 
 async fn serve(inner: Arc<Inner>, listener: std::net::TcpListener, shutdown: Shutdown) -> std::io::Result<()> {

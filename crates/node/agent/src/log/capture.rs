@@ -5,12 +5,7 @@
 
 use crate::{instance::Instance, log::Journal};
 use parking_lot::Mutex;
-use std::{
-    collections::VecDeque,
-    os::fd::AsFd,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::VecDeque, os::fd::AsFd, sync::Arc, time::SystemTime};
 use tokio::net::unix::pipe::Receiver;
 use types::{InstanceId, InvocationId, LogLine, RevisionId, Timestamp, record::Stream};
 
@@ -180,7 +175,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes)).into_owned()
 }
 
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -199,7 +193,10 @@ mod tests {
     fn a_line_without_an_end_is_cut() {
         let mut line = Line::default();
         let lines = line.feed(0, &vec![b'a'; LINE_MAX * 2 + 1]);
-        assert_eq!(lines.iter().map(|(at, text)| (*at, text.len())).collect::<Vec<_>>(), [(0, LINE_MAX), (LINE_MAX as u64, LINE_MAX)]);
+        assert_eq!(
+            lines.iter().map(|(at, text)| (*at, text.len())).collect::<Vec<_>>(),
+            [(0, LINE_MAX), (LINE_MAX as u64, LINE_MAX)]
+        );
         assert_eq!(line.rest().unwrap().1, "a");
     }
 

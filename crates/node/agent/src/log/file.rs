@@ -70,7 +70,8 @@ pub(crate) fn tail(folder: &Path, keep: u32, tail: usize, wanted: impl Fn(&LogLi
         }
         let Ok(file) = File::open(path(folder, age)) else { continue };
         let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
-        let mut block: Vec<LogLine> = lines.filter_map(|line| serde_json::from_slice(&line).ok()).filter(&wanted).collect();
+        let mut block: Vec<LogLine> =
+            lines.filter_map(|line| serde_json::from_slice(&line).ok()).filter(&wanted).collect();
         block.drain(..block.len().saturating_sub(missing));
         missing -= block.len();
         blocks.push(block);
@@ -103,7 +104,8 @@ mod tests {
             file.push(&line(n)).unwrap();
         }
         file.flush().unwrap();
-        let total: u64 = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        let total: u64 =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(total <= 3 * 4096 + 256, "{total}");
         let lines = tail(folder.path(), 2, 5, |_| true);
         assert_eq!(lines.iter().map(|line| line.time.0).collect::<Vec<_>>(), [195, 196, 197, 198, 199]);

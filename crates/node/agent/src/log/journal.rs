@@ -1,11 +1,7 @@
 //! All functions' logs: one writer that owns the files, and whoever follows.
 
 use crate::log::file::{self, LogFile};
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use types::{FunctionName, LogLine, record::Stream};
 use wire::{BoxFuture, LogFilter, Logs};
