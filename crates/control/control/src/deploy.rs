@@ -64,6 +64,8 @@ pub(crate) struct Deployer {
     builds: Semaphore,
     /// Deployments of one function come one after the other.
     turns: Mutex<HashMap<FunctionName, Weak<tokio::sync::Mutex<()>>>>,
+    /// Ends that could not be recorded, because the disk is full: shown from here until they can.
+    unrecorded: Mutex<HashMap<DeploymentId, Deployment>>,
     tasks: TaskTracker,
 }
 
@@ -76,6 +78,7 @@ impl Deployer {
     /// # Errors
     /// `storage_full`, `internal`.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, Fault> {
+        sweep::private_dir(&parts.dir).map_err(|error| io_fault("the folder of deployments", error))?;
         let logs = Logs::open(parts.dir.join("logs")).map_err(|error| io_fault("the deployments' logs", error))?;
         let work = parts.dir.join("work");
         sweep::fresh_dir(&work).map_err(|error| io_fault("the folder for builds", error))?;
@@ -93,6 +96,7 @@ impl Deployer {
             queue: Arc::new(Semaphore::new(QUEUE_MAX)),
             builds: Semaphore::new(BUILDS_MAX),
             turns: Mutex::default(),
+            unrecorded: Mutex::default(),
             tasks: TaskTracker::new(),
         });
         deployer.sweep_all().await?;
@@ -143,13 +147,15 @@ impl Deployer {
             phases: Default::default(),
             url: None,
         };
+        self.record_late().await;
         let log = self.logs.create(deployment.id).map_err(|error| io_fault("the deployment's log", error))?;
         self.parts.registry.note(&deployment).await?;
         let (this, begun) = (Arc::clone(self), deployment.clone());
-        self.tasks.spawn(async move {
+        let run = self.tasks.track_future(async move {
             this.run(deployment, upload, log).await;
             drop(place.0);
         });
+        chassis::task::spawn("deployment", run);
         Ok(begun)
     }
 
@@ -184,6 +190,49 @@ impl Deployer {
         let turn = Arc::default();
         turns.insert(name.clone(), Arc::downgrade(&turn));
         turn
+    }
+
+    /// How an attempt stands.
+    ///
+    /// # Errors
+    /// `deployment_not_found`.
+    pub fn deployment(&self, id: &DeploymentId) -> Result<Deployment, Fault> {
+        let recorded = self.parts.registry.deployment(id)?;
+        Ok(self.unrecorded.lock().get(id).cloned().unwrap_or(recorded))
+    }
+
+    /// All attempts that are remembered, newest first.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub fn deployments(&self) -> Result<Vec<Deployment>, Fault> {
+        let mut all = self.parts.registry.deployments()?;
+        let unrecorded = self.unrecorded.lock();
+        for deployment in &mut all {
+            if let Some(ended) = unrecorded.get(&deployment.id) {
+                deployment.clone_from(ended);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Records an attempt's end, or keeps it until that can be done. A record that says otherwise until a restart
+    /// finds it is at most one per place in the queue, since nothing begins while nothing can be written.
+    async fn note_end(&self, ended: &Deployment) {
+        if let Err(fault) = self.parts.registry.note(ended).await {
+            tracing::error!(id = %ended.id, %fault, "a deployment's end cannot be recorded yet");
+            self.unrecorded.lock().insert(ended.id, ended.clone());
+        }
+    }
+
+    async fn record_late(&self) {
+        let late: Vec<Deployment> = self.unrecorded.lock().values().cloned().collect();
+        for ended in late {
+            if self.parts.registry.note(&ended).await.is_err() {
+                return;
+            }
+            self.unrecorded.lock().remove(&ended.id);
+        }
     }
 
     /// The story so far, as NDJSON; goes on until the attempt ended where `follow` is set.
@@ -227,5 +276,24 @@ pub(crate) fn io_fault(what: &str, error: std::io::Error) -> Fault {
             Fault::new(Code::StorageFull, format!("{what} cannot be written: {error}"))
         }
         _ => Fault::internal(format!("{what}: {error}")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_defect() {
+        for (kind, code) in [
+            (std::io::ErrorKind::StorageFull, Code::StorageFull),
+            (std::io::ErrorKind::QuotaExceeded, Code::StorageFull),
+            (std::io::ErrorKind::PermissionDenied, Code::Internal),
+        ] {
+            let fault = io_fault("the archive", kind.into());
+            assert_eq!(fault.code, code);
+            assert!(fault.detail.contains("the archive"), "{fault}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod deploy;
 pub mod publish;
 
 mod api;
+mod serve;
 mod service;
 
 pub use registry::Registry;

@@ -34,7 +34,7 @@ pub struct Registry {
     publisher: Arc<Publisher>,
 }
 
-/// What a caller knew of a record when it asked for a change: the request's `If-Match`.
+/// What a caller knew of a record when it asked for a change: the request's `If-Match` or `If-None-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Precondition {
     #[default]
@@ -43,6 +43,8 @@ pub(crate) enum Precondition {
     Exists,
     /// It still is at this version.
     Version(Version),
+    /// There is none yet.
+    Absent,
 }
 
 impl Precondition {
@@ -53,11 +55,12 @@ impl Precondition {
     fn check(self, what: &str, found: Option<Version>) -> Result<(), Fault> {
         let failed = |detail: String| Err(Fault::new(Code::PreconditionFailed, detail));
         match (self, found) {
-            (Self::None, _) | (Self::Exists, Some(_)) => Ok(()),
+            (Self::None, _) | (Self::Exists, Some(_)) | (Self::Absent, None) => Ok(()),
             (Self::Version(wanted), Some(found)) if wanted == found => Ok(()),
             (Self::Version(wanted), Some(found)) => {
                 failed(format!("{what} has the ETag \"{found}\" now, not \"{wanted}\""))
             }
+            (Self::Absent, Some(_)) => failed(format!("{what} exists already")),
             (Self::Exists | Self::Version(_), None) => failed(format!("{what} does not exist")),
         }
     }

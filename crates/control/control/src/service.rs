@@ -4,6 +4,7 @@ use crate::{
     api,
     deploy::{Deployer, Parts},
     registry::Registry,
+    serve::Connections,
 };
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use store::Blobs;
@@ -79,34 +80,28 @@ impl Service {
         api::router(self.state.clone())
     }
 
-    /// Serves until `shutdown`: then nothing new is accepted, deployments that are not committed fail, what is being
-    /// answered is answered.
+    /// Serves until `shutdown`: then nothing new is accepted, deployments that are not committed fail, streams that
+    /// follow end, and what else is being answered has [`DRAIN_MAX`].
     ///
     /// # Errors
-    /// Where the listener breaks.
+    /// Where the listener is none.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-        let stop = self.shutdown.clone();
-        let ended = async move {
-            shutdown.cancelled().await;
-            stop.cancel();
-        };
-        let server = axum::serve(listener, self.router()).with_graceful_shutdown(ended);
-        let drained = async {
-            self.shutdown.cancelled().await;
-            self.state.deployer.join().await;
-            tokio::time::sleep(DRAIN_MAX).await;
-        };
+        tracing::info!(address = %listener.local_addr()?, "the API listens");
+        let connections = Connections::new();
+        let router = self.router();
+        // Connections heed our own token, so that a service that is dropped ends them too.
         tokio::select! {
-            served = server.into_future() => {
-                self.shutdown.cancel();
-                self.state.deployer.join().await;
-                served
-            }
-            () = drained => {
-                tracing::warn!("answers of the API were cut off: they took longer than {DRAIN_MAX:?}");
-                Ok(())
-            }
+            () = connections.accept(&listener, &router, &self.shutdown) => {}
+            () = shutdown.cancelled() => {}
         }
+        drop(listener);
+        self.shutdown.cancel();
+        self.state.deployer.join().await;
+        let cut = connections.drain(DRAIN_MAX).await;
+        if cut > 0 {
+            tracing::warn!(connections = cut, "answers of the API took longer than {DRAIN_MAX:?} and were cut off");
+        }
+        Ok(())
     }
 }
 

@@ -67,7 +67,8 @@ impl Publisher {
         let sender = watch::Sender::new(Arc::new(state.snapshot(version)));
         let publisher = Arc::new(Self { records, state: Mutex::new(state), sender, follower: Mutex::new(None) });
         // Weak: the follower must not keep alive what ends it.
-        let follower = tokio::spawn(follow(Arc::clone(&publisher.records), Arc::downgrade(&publisher)));
+        let follow = follow(Arc::clone(&publisher.records), Arc::downgrade(&publisher));
+        let follower = chassis::task::spawn("snapshots", follow);
         *publisher.follower.lock() = Some(follower);
         Ok(publisher)
     }

@@ -52,6 +52,7 @@ pub(crate) async fn show(extract::State(state): extract::State<State>, names: Na
     params(
         ("name" = String, Path,), ("alias" = String, Path,),
         ("if-match" = Option<String>, Header, description = "the ETag that was read, or `*`"),
+        ("if-none-match" = Option<String>, Header, description = "`*` makes a new alias only"),
     ),
     responses(
         (status = 200, body = Alias, headers(("etag" = String))),

@@ -73,7 +73,7 @@ pub(crate) async fn list(
     Asked(page): Asked<Page>,
 ) -> Result<Json<DeploymentList>, Refusal> {
     let name = names.function()?;
-    let all = state.deps.registry.deployments()?.into_iter().filter(|deployment| deployment.function == name);
+    let all = state.deployer.deployments()?.into_iter().filter(|deployment| deployment.function == name);
     let deployments: Vec<_> = all.take(page.limit.unwrap_or(LIMIT)).collect();
     if deployments.is_empty() {
         state.deps.registry.function(&name)?;
@@ -90,7 +90,7 @@ pub(crate) async fn show(
     extract::State(state): extract::State<State>,
     names: Names,
 ) -> Result<Json<Deployment>, Refusal> {
-    Ok(Json(state.deps.registry.deployment(&names.deployment()?)?))
+    Ok(Json(state.deployer.deployment(&names.deployment()?)?))
 }
 
 #[utoipa::path(

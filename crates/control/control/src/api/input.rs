@@ -5,7 +5,7 @@ use crate::registry::Precondition;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request},
+    http::{HeaderMap, HeaderValue, header, request},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -108,16 +108,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
     }
 }
 
-/// The request's `If-Match`.
+/// The request's `If-Match`, or `If-None-Match: *`.
 impl<S: Send + Sync> FromRequestParts<S> for Precondition {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Refusal> {
-        Ok(if_match(&parts.headers)?)
+        Ok(precondition(&parts.headers)?)
     }
 }
 
-fn if_match(headers: &HeaderMap) -> Result<Precondition, Fault> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(Precondition::None) };
+fn precondition(headers: &HeaderMap) -> Result<Precondition, Fault> {
+    match (headers.get(header::IF_MATCH), headers.get(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::None),
+        (Some(value), None) => if_match(value),
+        (None, Some(value)) if value.as_bytes() == b"*" => Ok(Precondition::Absent),
+        (None, Some(_)) => Err(bad("If-None-Match: a change takes `*` only, for what is not there yet")),
+        (Some(_), Some(_)) => Err(bad("If-Match and If-None-Match contradict each other")),
+    }
+}
+
+fn if_match(value: &HeaderValue) -> Result<Precondition, Fault> {
     let text = value.to_str().unwrap_or("").trim();
     if text == "*" {
         return Ok(Precondition::Exists);
@@ -139,20 +148,21 @@ mod tests {
 
     #[test]
     fn a_precondition_is_read_or_refused() {
+        let (no, of) = (header::IF_NONE_MATCH, header::IF_MATCH);
         for (sent, read) in [
-            (None, Ok(Precondition::None)),
-            (Some("*"), Ok(Precondition::Exists)),
-            (Some("\"17\""), Ok(Precondition::Version(Version(17)))),
-            (Some("\"abc\""), Err(Code::PreconditionFailed)),
-            (Some("17"), Err(Code::BadRequest)),
-            (Some("\"1\", \"2\""), Err(Code::PreconditionFailed)),
-            (Some("W/\"1\""), Err(Code::BadRequest)),
+            (&[][..], Ok(Precondition::None)),
+            (&[(&of, "*")], Ok(Precondition::Exists)),
+            (&[(&of, "\"17\"")], Ok(Precondition::Version(Version(17)))),
+            (&[(&of, "\"abc\"")], Err(Code::PreconditionFailed)),
+            (&[(&of, "17")], Err(Code::BadRequest)),
+            (&[(&of, "\"1\", \"2\"")], Err(Code::PreconditionFailed)),
+            (&[(&of, "W/\"1\"")], Err(Code::BadRequest)),
+            (&[(&no, "*")], Ok(Precondition::Absent)),
+            (&[(&no, "\"17\"")], Err(Code::BadRequest)),
+            (&[(&no, "*"), (&of, "*")], Err(Code::BadRequest)),
         ] {
-            let mut headers = HeaderMap::new();
-            if let Some(sent) = sent {
-                headers.insert(header::IF_MATCH, sent.parse().unwrap());
-            }
-            assert_eq!(if_match(&headers).map_err(|fault| fault.code), read, "{sent:?}");
+            let headers = sent.iter().map(|(name, value)| ((*name).clone(), value.parse().unwrap())).collect();
+            assert_eq!(precondition(&headers).map_err(|fault| fault.code), read, "{sent:?}");
         }
     }
 }

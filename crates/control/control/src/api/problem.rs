@@ -63,3 +63,25 @@ pub(crate) async fn no_method(request: Request) -> Refusal {
     let detail = format!("`{}` does not take {}", request.uri().path(), request.method());
     Refusal(Fault::new(Code::MethodNotAllowed, detail))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_show_the_documents_as_they_are() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/errors");
+        let table = std::fs::read_to_string(format!("{docs}/README.md")).unwrap();
+        for code in Code::ALL {
+            let page = std::fs::read_to_string(format!("{docs}/{code}.md")).unwrap();
+            let (_, rest) = page.split_once("```json\n").unwrap_or_else(|| panic!("{code}.md has no example"));
+            let shown: Problem = serde_json::from_str(rest.split("```").next().unwrap()).unwrap();
+            assert_eq!(shown, Fault::from(shown.clone()).problem(), "{code}.md");
+            assert_eq!(shown.code, *code);
+            assert!(page.contains(&format!("HTTP status {} ", code.status())), "{code}.md");
+            let row = format!("| [{code}]({code}.md) | {} | ", code.status());
+            assert!(table.contains(&row) && table.contains(code.hint()), "README.md has no row `{row}`");
+        }
+    }
+}

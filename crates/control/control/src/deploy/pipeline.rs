@@ -58,10 +58,7 @@ pub(super) async fn fail(deployer: &Deployer, deployment: Deployment, fault: Fau
         ended: Some(now()),
         ..deployment
     };
-    if let Err(fault) = deployer.parts.registry.note(&failed).await {
-        // The next start finds it unended and says so in the record.
-        tracing::error!(id = %failed.id, %fault, "a deployment's failure cannot be recorded");
-    }
+    deployer.note_end(&failed).await;
     failed
 }
 

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::Arc,
 };
@@ -39,10 +40,16 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// Makes a folder that only the platform's user can enter: functions run as others and must not read each other's source.
+pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}
+
 /// Makes an empty folder at `dir`.
 pub(super) fn fresh_dir(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(dir),
     }
 }

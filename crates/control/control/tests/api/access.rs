@@ -84,3 +84,14 @@ async fn the_description_is_served() {
     assert!(document["paths"]["/v1/functions/{name}"]["get"].is_object());
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
 }
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
+    let world = World::new().await;
+    let silent = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    assert_eq!(world.get("/healthz").await.text(), "ok\n");
+    world.shutdown.cancel();
+    world.server.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(world.address).await.is_err(), "it still listens");
+    drop(silent);
+}

@@ -78,6 +78,10 @@ async fn if_match_keeps_two_from_undoing_each_other() {
     assert_eq!((repeated.status, repeated.header("etag")), (StatusCode::OK, new.as_str()), "nothing changed");
 
     let absent = "/v1/functions/hello/aliases/canary";
+    let none = [("if-none-match", "*")];
+    assert_eq!(world.ask_with(Method::PUT, path, targets(&[(3, 100)]), &none).await.code(), Code::PreconditionFailed);
+    assert_eq!(world.ask_with(Method::PUT, absent, targets(&[(3, 100)]), &none).await.status, StatusCode::OK);
+    assert_eq!(world.ask(Method::DELETE, absent, "").await.status, StatusCode::NO_CONTENT);
     let refused = world.ask_with(Method::PUT, absent, targets(&[(2, 100)]), &[("if-match", "*")]).await;
     assert_eq!(refused.code(), Code::PreconditionFailed);
     assert_eq!(world.ask_with(Method::PUT, path, targets(&[(1, 100)]), &[("if-match", "*")]).await.status, 200);
