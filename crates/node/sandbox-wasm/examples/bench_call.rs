@@ -3,7 +3,7 @@
 //! Prints the median and the mean of CPU microseconds per call (of this thread; the ticker's thread apart), and what
 //! compiling and loading took. Run it with `--release` for numbers to compare.
 
-use sandbox_wasm::{Engine, Limits, LogSink, Options};
+use mayfly_sandbox_wasm::{Engine, Limits, LogSink, Options};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 /// What the pool is made for. None of it is part of a compiled artifact.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Calls at once in this process; each reserves 4 GiB of address space (not of memory), so at most some 25,000.
+    /// Calls at once in this process; each reserves 4 GiB of address space (not of memory), so at most some 18,000.
     pub max_instances: u32,
     /// The most memory that one instance may ask for, whatever its limit.
     pub memory_max: Bytes,

@@ -1,7 +1,7 @@
 //! One instance from its first instruction to its last, and what its end means.
 
 use crate::{call::Head, state::State};
-use std::{sync::Arc, time::Instant};
+use std::{fmt::Write as _, sync::Arc, time::Instant};
 use types::{Code, Fault};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -98,16 +98,17 @@ pub(crate) fn overdue() -> Fault {
 /// The error's causes and the guest's stack, a line each.
 fn trace(error: &wasmtime::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        // The backtrace is a cause itself, and follows below.
-        if !cause.contains("wasm backtrace") {
-            text += &cause;
-            text.push('\n');
-        }
+    // The backtrace is a cause itself, in wasmtime's own words; it follows below in ours.
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.contains("wasm backtrace:")) {
+        let _ = writeln!(text, "{cause}");
     }
-    if let Some(stack) = error.downcast_ref::<WasmBacktrace>() {
-        text += &stack.to_string();
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    for (i, frame) in frames.iter().enumerate() {
+        let _ = match frame.func_name() {
+            // The alternate form leaves out the hashes.
+            Some(name) => writeln!(text, "{i:>4}: {:#}", rustc_demangle::demangle(name)),
+            None => writeln!(text, "{i:>4}: function {}", frame.func_index()),
+        };
     }
     text
 }

@@ -100,3 +100,50 @@ fn rest(shared: &Shared) {
     }
     shared.resting.store(false, Ordering::SeqCst);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Instant;
+
+    fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !reached() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+            thread::yield_now();
+        }
+    }
+
+    /// An engine whose code is not built: its epoch moves all the same.
+    fn ticker() -> (wasmtime::Engine, Ticker) {
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(engine.weak(), Duration::from_millis(1)).unwrap();
+        (engine, ticker)
+    }
+
+    #[test]
+    fn it_rests_without_calls_and_wakes_for_one() {
+        let (_engine, ticker) = ticker();
+        for _ in 0..3 {
+            wait_for("rest", || ticker.shared.resting.load(Ordering::SeqCst));
+            let call = ticker.begin();
+            wait_for("wake", || !ticker.shared.resting.load(Ordering::SeqCst));
+            assert_eq!(ticker.in_flight(), 1);
+            drop(call);
+        }
+    }
+
+    #[test]
+    fn it_ends_with_its_owner_at_work_and_at_rest() {
+        for rest in [false, true] {
+            let (_engine, ticker) = ticker();
+            if rest {
+                wait_for("rest", || ticker.shared.resting.load(Ordering::SeqCst));
+            }
+            let shared = Arc::clone(&ticker.shared);
+            drop(ticker);
+            assert_eq!(Arc::strong_count(&shared), 1, "the thread is gone");
+        }
+    }
+}
