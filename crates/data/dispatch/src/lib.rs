@@ -142,3 +142,7 @@ impl wire::Invocations for Dispatcher {
         all
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
