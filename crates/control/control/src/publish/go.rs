@@ -5,6 +5,7 @@ use super::{
     run::Call,
     tree::Content,
 };
+use std::{fs::File, io::Read, path::Path};
 use toolchain::Tool;
 use types::Fault;
 
@@ -29,10 +30,17 @@ pub(super) async fn build(build: &Build<'_>) -> Result<Content, Fault> {
     }
     build.session.run(&call).await?;
     blocking(move || Ok(place.done())).await?;
-    if !build.has(PROGRAM) {
-        return Err(failed("go build left no program: the folder's package is not `main`"));
+    if !is_program(&build.dir().join(PROGRAM)) {
+        return Err(failed("go build made no program: the folder's package is not `main`"));
     }
     Ok(Content::Go)
+}
+
+/// For another package than `main`, go writes an archive for its linker, and says nothing.
+fn is_program(path: &Path) -> bool {
+    let mut head = [0; 7];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head != *b"!<arch>"
 }
 
 fn flags() -> String {

@@ -34,6 +34,7 @@ pub(super) async fn build(build: &Build<'_>) -> Result<(), Fault> {
         };
         if !cached {
             install(build, &python.path, &listed).await?;
+            compile(build, &python.path, &[PACKAGES]).await;
             if let Some(key) = key
                 && build.dir().join(PACKAGES).is_dir()
             {
@@ -41,15 +42,17 @@ pub(super) async fn build(build: &Build<'_>) -> Result<(), Fault> {
             }
         }
     }
-    compile(build, &python.path).await;
+    // What came from the cache is compiled already; compileall would do it again.
+    compile(build, &python.path, &[".", "-x", r"(^|/)\.mayfly/"]).await;
     Ok(())
 }
 
 async fn install(build: &Build<'_>, python: &Path, listed: &[String]) -> Result<(), Fault> {
-    let call = pip(build, python).await?.args(["install", "--target", PACKAGES]).args(listed);
+    let call =
+        pip(build, python).await?.args(["install", "--target", PACKAGES]).args(listed).quiet_args(["--no-compile"]);
     let call = [("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_NO_INPUT", "1"), ("PIP_ROOT_USER_ACTION", "ignore")]
         .into_iter()
-        .chain([("PIP_PROGRESS_BAR", "off"), ("PIP_USER", "0"), ("PIP_NO_COMPILE", "1")])
+        .chain([("PIP_PROGRESS_BAR", "off"), ("PIP_USER", "0")])
         .fold(call, |call, (key, value)| call.env(key, value));
     build.session.run(&call).await
 }
@@ -77,13 +80,9 @@ async fn pip(build: &Build<'_>, python: &Path) -> Result<Call, Fault> {
 
 /// Writes the bytecode, which the function's own user couldn't: without it each cold start compiles everything anew.
 /// By hash and unchecked, because Python's usual check compares times, and unpacking sets new ones.
-async fn compile(build: &Build<'_>, python: &Path) {
-    let call = Call::new("python", python).args(["-m", "compileall"]).quiet_args([
-        "-qq",
-        "--invalidation-mode",
-        "unchecked-hash",
-        ".",
-    ]);
+async fn compile(build: &Build<'_>, python: &Path, what: &[&str]) {
+    let by_hash = ["-qq", "--invalidation-mode", "unchecked-hash"];
+    let call = Call::new("python", python).args(["-m", "compileall"]).quiet_args(by_hash).quiet_args(what);
     // It fails for each file that is no valid Python, as templates in packages are; what matters fails when it is run.
     let _ = build.session.succeeds(&call).await;
 }

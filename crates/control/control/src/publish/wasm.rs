@@ -52,7 +52,7 @@ async fn javascript(build: &Build<'_>, text: &str, entry: &Path) -> Result<(), F
     }
     node::install(build, text, &package, true).await?;
     build.session.run(&node::npm(build).await?.args(["run", "build"])).await?;
-    if build.manifest.entry.is_none() && !build.dir().join(entry).is_file() {
+    if entry == Path::new(COMPONENT) && !build.dir().join(entry).is_file() {
         let made = only_component(build.dir(), &["", "dist", "build"])?;
         cargo::copy(&made, &build.dir().join(entry))?;
     }
