@@ -123,18 +123,18 @@ async fn follow_log(
 pub fn words(done: &Done) -> (String, String) {
     let deployment = &done.deployment;
     let revision = deployment.revision.as_ref().map_or_else(|| deployment.function.to_string(), ToString::to_string);
-    let what = if deployment.unchanged {
-        format!("{revision} is unchanged: the same code and configuration")
-    } else {
-        format!("{revision} is live")
-    };
     let url = deployment.url.as_deref().map(|url| format!(" at {url}")).unwrap_or_default();
+    let what = if deployment.unchanged {
+        format!("unchanged: {revision} has the same code and configuration and is live{url}")
+    } else {
+        format!("{revision} is live{url}")
+    };
     let mut phases = format!("  upload {}", table::micros(done.upload.as_micros() as u64));
     for (name, time) in in_order(deployment) {
         let _ = write!(phases, " · {name} {}", table::millis(time.0));
     }
     let _ = write!(phases, " · in all {}", table::micros(done.total.as_micros() as u64));
-    (what + &url, phases)
+    (what, phases)
 }
 
 /// Phases as they follow each other; the document has them by name.

@@ -118,18 +118,14 @@ impl Dev {
             }));
         }
         let paint = self.screen.paint_out();
+        let revision = done.deployment.revision.as_ref().map(ToString::to_string).unwrap_or_default();
         let text = match (first, done.deployment.unchanged) {
             (true, _) => {
                 let url = done.deployment.url.clone().unwrap_or_default();
-                format!(
-                    "{} {}\nsave a file and it reloads; Ctrl-C ends it",
-                    paint.green(name.as_str()),
-                    paint.bold(&url)
-                )
+                format!("{name} {}\nsave a file and it reloads; Ctrl-C ends it", paint.bold(&url))
             }
-            (false, true) => format!("{} nothing changed in what is deployed", paint.dim("·")),
+            (false, true) => format!("{} unchanged: {revision} keeps serving", paint.dim("·")),
             (false, false) => {
-                let revision = done.deployment.revision.as_ref().map(ToString::to_string).unwrap_or_default();
                 format!("{} reloaded in {} ({revision})", paint.green("✓"), table::millis(ms))
             }
         };

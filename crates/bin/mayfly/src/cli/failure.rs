@@ -160,7 +160,7 @@ impl Failure {
             Some(fault) => format!("error[{}]:", fault.code),
             None => "error:".to_owned(),
         };
-        let mut text = format!("{} {}\n", paint.red(&head), self.message());
+        let mut text = format!("{} {}\n", paint.red(&head), self.message().trim_end());
         let mut line = |name: &str, value: &str| {
             if !value.is_empty() {
                 let _ = writeln!(text, "  {} {value}", paint.bold(&format!("{name:<12}")));

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{
-    Code,
+    Code, Fault,
     api::{FUNCTION_ERROR_HEADER, REQUEST_ID_HEADER, REVISION_HEADER},
 };
 
@@ -40,7 +40,7 @@ pub async fn run(session: &Session, args: InvokeArgs) -> Outcome {
         return document(session, answer, begun).await;
     }
     match function_error(&answer) {
-        Some(code) => Err(show_error(session, answer, &code).await?),
+        Some(code) => Err(show_error(session, answer, code).await?),
         None => stream(session, answer).await,
     }
 }
@@ -90,9 +90,11 @@ async fn refuse_problems(session: &Session, answer: Answer) -> Outcome<Answer> {
     Ok(answer)
 }
 
-/// The code of the function's own failure.
-fn function_error(answer: &Answer) -> Option<String> {
-    Some(answer.headers.get(FUNCTION_ERROR_HEADER)?.to_str().unwrap_or(Code::FunctionError.as_str()).to_owned())
+/// The code of the function's own failure. The header may say it as Lambda does (`FunctionError`).
+fn function_error(answer: &Answer) -> Option<Code> {
+    let said = answer.headers.get(FUNCTION_ERROR_HEADER)?;
+    let known = Code::ALL.iter().find(|code| said == code.as_str());
+    Some(known.copied().unwrap_or(Code::FunctionError))
 }
 
 fn show_head(screen: &Screen, answer: &Answer, took: Duration) {
@@ -127,11 +129,10 @@ async fn stream(session: &Session, mut answer: Answer) -> Outcome {
 }
 
 /// The function's own error, on stderr.
-async fn show_error(session: &Session, answer: Answer, code: &str) -> Outcome<Failure> {
+async fn show_error(session: &Session, answer: Answer, code: Code) -> Outcome<Failure> {
     let body = answer.bytes(&session.client).await?;
-    let paint = session.screen.paint_err();
-    let head = paint.red(&format!("error[{code}]:"));
-    session.screen.note(&format!("{head} {}", error_words(&body)));
+    let text = Failure::Fault(Fault::new(code, error_words(&body))).text(session.screen.paint_err());
+    session.screen.note(text.trim_end());
     Ok(Failure::Function)
 }
 
@@ -196,7 +197,6 @@ fn micros(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::client::tests::{client, full, serve};
-    use types::Fault;
 
     #[test]
     fn an_event_comes_from_the_argument_or_a_file() {

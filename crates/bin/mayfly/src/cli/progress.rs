@@ -69,10 +69,10 @@ impl Progress {
     pub fn bytes(&self, text: &str, total: u64) {
         match &self.bar {
             Some(bar) => {
-                bar.set_style(style("{spinner} {msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}"));
-                bar.reset();
-                bar.set_length(total);
                 bar.set_message(text.to_owned());
+                bar.set_length(total);
+                bar.reset();
+                bar.set_style(style("{spinner} {msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}"));
                 bar.enable_steady_tick(TICK);
             }
             None if self.told == Told::Steps => self.screen.note(&format!("{text} {}", table::size(total))),

@@ -10,6 +10,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        # A body that is not read would be taken for the next request.
+        self.rfile.read(int(self.headers.get("content-length", 0)))
         query = parse_qs(urlsplit(self.path).query)
         name = query.get("name", ["world"])[0]
         body = json.dumps({"message": f"hello, {name}"}).encode()
@@ -18,6 +20,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_GET
 
 
 if __name__ == "__main__":

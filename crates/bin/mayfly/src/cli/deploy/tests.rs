@@ -85,7 +85,7 @@ async fn an_unchanged_folder_is_told() {
     let (_dir, folder) = folder();
     let progress = Progress::for_reloads(&Screen::of_this_process(true));
     let done = publish(&client(&url), &progress, &folder).await.unwrap();
-    assert!(words(&done).0.starts_with("hello@3 is unchanged: "), "{}", words(&done).0);
+    assert!(words(&done).0.starts_with("unchanged: hello@3 "), "{}", words(&done).0);
 }
 
 #[tokio::test]
