@@ -1,13 +1,13 @@
 //! The control plane: the API of record, publishing, and the picture that everybody else serves from.
 //!
-//! Reading order: [`registry`] holds the records and changes them, each change whole or not at all; `snapshot` turns
+//! Reading order: `registry` holds the records and changes them, each change whole or not at all; `snapshot` turns
 //! them into what gateway and dispatch serve from; `deploy` takes an uploaded folder to a live revision by means of
 //! [`publish`]; `api` is the REST surface; [`Service`] assembles them.
 //!
 //! **Invariant**: never on the path of a request. Gateway and dispatch live on pushed snapshots; when this plane is
 //! gone they keep serving the last one.
 
-pub mod registry;
+mod registry;
 mod snapshot;
 
 mod deploy;

@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// Serves until `shutdown`: then nothing new is accepted, deployments that are not committed fail, streams that
-    /// follow end, and what else is being answered has [`DRAIN_MAX`].
+    /// follow end, and what else is being answered has ten seconds.
     ///
     /// # Errors
     /// Where the listener is none.

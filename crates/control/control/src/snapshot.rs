@@ -188,3 +188,81 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use store::{Txn, record::Store};
+    use types::{AliasName, Digest, Manifest, Revision, RevisionId};
+
+    fn store(history_len_max: usize) -> Arc<dyn Records> {
+        Arc::new(Store::memory(store::record::Options { history_len_max, ..Default::default() }))
+    }
+
+    /// A function at revision `number`, as a release would write it.
+    fn function(txn: Txn, name: &str, number: u32) -> Txn {
+        let spec = Manifest::parse(&format!("name = '{name}'\nruntime = 'binary'")).unwrap().spec();
+        let id = RevisionId { function: name.parse().unwrap(), number };
+        let digest = Digest::from_sha256(&[7; 32]);
+        let revision =
+            Revision { id: id.clone(), content: digest.clone(), artifact: digest, spec, created: types::Timestamp(1) };
+        let revision = serde_json::to_vec(&revision).unwrap();
+        alias(txn.put(format!("revision/{name}/{number:010}"), revision), name, number)
+    }
+
+    fn alias(txn: Txn, name: &str, number: u32) -> Txn {
+        let alias = serde_json::json!({
+            "function": name, "name": "live", "targets": [{ "revision": number, "weight": 100 }],
+            "changed": "2026-01-01T00:00:00Z",
+        });
+        txn.put(format!("alias/{name}/live"), alias.to_string())
+    }
+
+    fn live(snapshot: &Snapshot, name: &str) -> u32 {
+        snapshot.target(&name.parse().unwrap(), &AliasName::live()).unwrap().revisions[0].revision.id.number
+    }
+
+    #[tokio::test]
+    async fn a_burst_longer_than_the_history_is_read_anew() {
+        let records = store(4);
+        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let burst = (0..50).fold(Txn::new(), |txn, n| function(txn, &format!("f{n}"), 1));
+        let version = records.commit(burst).await.unwrap();
+        assert!(publisher.state.lock().changes().is_err(), "the burst was too short to be missed");
+        publisher.catch_up();
+        let snapshot = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!((snapshot.functions.len(), snapshot.version), (50, version.0));
+
+        records.commit(function(Txn::new(), "f7", 2)).await.unwrap();
+        publisher.catch_up();
+        let after = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!((live(&after, "f7"), live(&after, "f8")), (2, 1), "it follows again");
+        assert!(Arc::ptr_eq(&snapshot.functions["f8"], &after.functions["f8"]));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_stays_as_it_was() {
+        let records = store(1000);
+        records.commit(function(function(Txn::new(), "a", 1), "b", 1)).await.unwrap();
+        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let broken = alias(Txn::new(), "a", 9).put("route/x", "no JSON");
+        records.commit(function(broken, "b", 2)).await.unwrap();
+        publisher.catch_up();
+        let snapshot = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!((live(&snapshot, "a"), live(&snapshot, "b")), (1, 2));
+        assert!(Publisher::start(records).is_err(), "at the start there is nothing to keep");
+    }
+
+    #[tokio::test]
+    async fn the_follower_ends_with_its_publisher() {
+        let records = store(1000);
+        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let mut snapshots = publisher.snapshots();
+        records.commit(function(Txn::new(), "a", 1)).await.unwrap();
+        snapshots.changed().await.unwrap();
+        assert_eq!(live(&snapshots.borrow(), "a"), 1);
+        drop(publisher);
+        assert!(snapshots.changed().await.is_err(), "nobody is left to send");
+    }
+}
