@@ -1,0 +1,81 @@
+//! Bench `handler`: the platform's own CPU for a call of a handler: by our bootstraps, and by the official clients.
+
+use crate::{
+    duel::{self, Side},
+    folder,
+    load::get,
+    options::Options,
+    platform::Platform,
+    report::{Report, Row},
+};
+use anyhow::Context;
+
+/// Instances, and connections that keep all of them busy.
+const MANY: usize = 8;
+
+/// Example, what it stands for, goal in µs of the platform's CPU.
+const HANDLERS: [(&str, &str, &str); 6] = [
+    ("hello-node", "node, own bootstrap", "≤ 15 µs"),
+    ("hello-python", "python, own bootstrap", "≤ 15 µs"),
+    ("ric-python", "python, awslambdaric", "≤ 30 µs"),
+    ("ric-node", "node, aws-lambda-ric", "≤ 30 µs"),
+    ("hello-go", "go, aws-lambda-go", "≤ 30 µs"),
+    ("hello-rust", "rust, lambda_runtime", "≤ 30 µs"),
+];
+
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let mut report = Report::new("handler");
+    let mut missing = Vec::new();
+    for (example, what, goal) in HANDLERS {
+        if !options.wants(example) {
+            continue;
+        }
+        // One at a time: idle runtimes poll and collect garbage.
+        if let Err(error) = measure(&mut report, options, example, what, goal).await {
+            missing.push(format!("{what}: {error:#}"));
+        }
+    }
+    report.finish()?;
+    anyhow::ensure!(missing.is_empty(), "not measured:\n{}", missing.join("\n"));
+    Ok(())
+}
+
+async fn measure(report: &mut Report, options: &Options, example: &str, what: &str, goal: &str) -> anyhow::Result<()> {
+    let platform = deployed(&options.binary, example).await?;
+    let other = match &options.against {
+        Some(binary) => Some(deployed(binary, example).await?),
+        None => None,
+    };
+    let ours = side(what, &platform, example)?;
+    let other = other.as_ref().map(|platform| side("other build", platform, example)).transpose()?;
+    let mut sides = vec![&ours];
+    sides.extend(&other);
+    for connections in [MANY, 1] {
+        let rounds = duel::run(&sides, connections, options).await?;
+        let own = rounds.first().context("no rounds")?;
+        let name = format!("{what}, c={connections}");
+        let row =
+            Row::new(format!("cpu per call, {name}"), own.median(|s| s.cpu_us), "µs").spread(own.spread(|s| s.cpu_us));
+        let row = if connections == MANY { row.goal(goal) } else { row };
+        report.row(match rounds.get(1) {
+            Some(other) => row.against("other build", other.median(|s| s.cpu_us), own.ratio(other, |s| s.cpu_us)),
+            None => row,
+        });
+        report.row(Row::new(format!("p50, {name}"), own.median(|s| s.p50_us), "µs").spread(own.spread(|s| s.p50_us)));
+    }
+    Ok(())
+}
+
+async fn deployed(binary: &std::path::Path, example: &str) -> anyhow::Result<Platform> {
+    let platform = Platform::start(binary)?;
+    let scale = format!("[scale]\nmin = {MANY}\nmax = {MANY}\n");
+    platform.deploy(&folder::example(&platform.place(), example, &scale)?)?;
+    platform.wait_ready(example, MANY).await?;
+    platform.call(&format!("/{example}/")).await?;
+    Ok(platform)
+}
+
+fn side(name: &str, platform: &Platform, example: &str) -> anyhow::Result<Side> {
+    let (address, meter) = (platform.gateway()?, Some(platform.meter()?));
+    Ok(Side { name: name.into(), address, request: get(&format!("/{example}/")), meter })
+}

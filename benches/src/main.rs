@@ -1,0 +1,57 @@
+//! `cargo xtask bench NAME`: measures a real platform beside what else does the same work, both in one run.
+//!
+//! Reading order: [`load`] makes requests, [`cpu`] reads what a process used, [`duel`] lets sides take turns,
+//! [`report`] writes what came out; [`platform`], [`nginx`] and [`wasmtime`] are the sides; the rest are the benches.
+
+mod cold;
+mod cpu;
+mod duel;
+mod folder;
+mod handler;
+mod load;
+mod nginx;
+mod options;
+mod platform;
+mod proxy;
+mod report;
+mod upstream;
+mod wasm;
+mod wasmtime;
+
+use anyhow::bail;
+use options::Options;
+
+const USAGE: &str = "usage: mayfly-bench proxy|handler|wasm|cold|all
+    --rounds N       rounds of each side [5]
+    --seconds N      length of a round [3]
+    --binary FILE    the platform to measure [target/release/mayfly, built first]
+    --against FILE   another build of it, measured in the same rounds
+    --only TEXT      only the functions whose name contains it (handler, cold)";
+
+fn main() -> anyhow::Result<()> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args.is_empty() || args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        bail!("{USAGE}");
+    }
+    let name = args.remove(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        match name.as_str() {
+            // What `proxy` deploys: this binary is its own upstream.
+            "upstream" => upstream::serve().await,
+            "proxy" => proxy::run(&Options::parse(&args)?).await,
+            "handler" => handler::run(&Options::parse(&args)?).await,
+            "wasm" => wasm::run(&Options::parse(&args)?).await,
+            "cold" => cold::run(&Options::parse(&args)?).await,
+            "all" => {
+                let options = Options::parse(&args)?;
+                proxy::run(&options).await?;
+                handler::run(&options).await?;
+                wasm::run(&options).await?;
+                cold::run(&options).await
+            }
+            other => bail!("there is no bench `{other}`\n{USAGE}"),
+        }
+    })
+}
