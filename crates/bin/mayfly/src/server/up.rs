@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// # Errors
 /// Where it cannot start, or a role failed.
 pub fn up(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
-    chassis::telemetry::init("warn,mayfly=info");
+    // The demo's table is what its user looks at.
+    chassis::telemetry::init(if args.demo.is_some() { "warn" } else { "info" });
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("mayfly").build()?;
     runtime.block_on(serve(global, args))

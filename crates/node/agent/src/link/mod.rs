@@ -8,3 +8,7 @@ pub(crate) mod http;
 pub(crate) mod limit;
 pub(crate) mod runtime_api;
 pub(crate) mod vitals;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
