@@ -33,7 +33,7 @@ pub(crate) fn serve(plan: &Plan, connection: UnixStream, alive: RawFd, ours: &[R
     let mut line = Line { connection, parser: Parser::default(), signals, alive, leaving: false };
     // Whatever went wrong, the connection is over, and with it the call.
     let _over = line.calls(plan);
-    tree::end_all(&line.signals, |_, _| {});
+    tree::end_all(&line.signals, None, |_, _| {});
     0
 }
 
@@ -197,7 +197,7 @@ impl Line {
         });
         if call.end.is_some() {
             // What it left behind would hold its output open.
-            self.leaving |= tree::end_all(&self.signals, |_, _| {});
+            self.leaving |= tree::end_all(&self.signals, None, |_, _| {});
             call.stdin = None;
         }
     }

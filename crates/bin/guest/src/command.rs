@@ -38,7 +38,7 @@ pub(crate) fn run(
     let mut keeper = Keeper { plan, slots: slots.max(1) as usize, listener: Some(listener), connections: Vec::new() };
     let end = keeper.take_calls(control, signals, alive, &life);
     drop(life);
-    tree::end_all(signals, |_, _| {});
+    tree::end_all(signals, plan.uid, |_, _| {});
     Ok(end)
 }
 

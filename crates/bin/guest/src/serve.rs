@@ -46,7 +46,7 @@ pub(crate) fn run(plan: &Plan, control: &mut Control, signals: &Signals) -> Resu
     if end.get().is_none() {
         sys::signal_group(pid, libc::SIGKILL);
     }
-    tree::end_all(signals, note);
+    tree::end_all(signals, plan.uid, note);
     Ok(end.get().unwrap_or(End::Signal(libc::SIGKILL)))
 }
 

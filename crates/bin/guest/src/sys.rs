@@ -204,6 +204,30 @@ pub(crate) fn private_files() {
     unsafe { libc::umask(0o177) };
 }
 
+/// Kills every process of a user in one step that no fork escapes (kill(2): -1), by a process that becomes that user.
+///
+/// Only for a user that nobody but the instance has. The user's processes may kill that process first; try again.
+pub(crate) fn kill_user(uid: u32) {
+    // SAFETY: plain calls; the forked process leaves by `_exit`, and signals all only as the other user.
+    unsafe {
+        if uid == 0 || uid == libc::getuid() {
+            return;
+        }
+        match fork() {
+            Ok(None) => {
+                if libc::setresuid(uid, uid, uid) == 0 && libc::getuid() == uid && libc::geteuid() == uid {
+                    libc::kill(-1, libc::SIGKILL);
+                }
+                leave(0)
+            }
+            Ok(Some(pid)) => {
+                libc::waitpid(pid, std::ptr::null_mut(), 0);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// Splits this single-threaded process in two; true in the new one.
 pub(crate) fn fork() -> io::Result<Option<i32>> {
     // SAFETY: the guest has one thread, so the new process finds every lock free.

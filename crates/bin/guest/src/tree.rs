@@ -6,12 +6,15 @@ use std::{collections::HashMap, fs, os::fd::AsFd, time::Duration};
 /// Kills all descendants of this process and reaps them, until none is left. `reaped` sees (pid, wait status) of each.
 /// True where somebody asked this process to stop meanwhile.
 ///
-/// Passes are repeated because a process may fork while the table is read. Whoever keeps forking faster than that
-/// is held by the limit on processes; a pid namespace ends the race for good.
-pub(crate) fn end_all(signals: &Signals, mut reaped: impl FnMut(i32, i32)) -> bool {
+/// `user`: a user whose processes are all to be ended, in one step that no fork escapes. Passes over the table are for
+/// the rest; they are repeated because a process may fork while the table is read.
+pub(crate) fn end_all(signals: &Signals, user: Option<u32>, mut reaped: impl FnMut(i32, i32)) -> bool {
     let mut stop = false;
     let mut pause = Duration::from_millis(1);
     while reap_all(&mut reaped) {
+        if let Some(user) = user {
+            sys::kill_user(user);
+        }
         for process in descendants(std::process::id() as i32) {
             process.kill();
         }

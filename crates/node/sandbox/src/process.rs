@@ -44,7 +44,11 @@ impl Process {
     ///
     /// # Errors
     /// [`Error::Locked`] where another platform has it.
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub fn new(mut options: Options) -> Result<Self, Error> {
+        // The guest starts in `/`.
+        if let Some(program) = options.guest.first_mut().filter(|program| program.as_encoded_bytes().contains(&b'/')) {
+            *program = std::path::absolute(&program).map_err(Error::io("cannot tell the current folder"))?.into();
+        }
         let run_dir = &options.run_dir;
         let make = |folder: PathBuf| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         make(run_dir.join("instances")).map_err(Error::io(format!("cannot make {}", run_dir.display())))?;
@@ -91,6 +95,7 @@ impl Sandbox for Process {
     fn isolation(&self) -> Isolation {
         let user = match &self.0.options.users {
             Users::Pool(pool) => Ok(format!("own user per instance ({} and up)", pool.base)),
+            Users::Own if rustix::process::geteuid().is_root() => Err("any user but root".to_owned()),
             Users::Own => Err("own user per instance (start the platform as root)".to_owned()),
         };
         let always = [

@@ -22,7 +22,7 @@ use std::{
 /// Whose processes user code's are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Users {
-    /// The platform's own user: all that can be had without root.
+    /// The platform's own user: all that can be had without root. As root, user code would be root.
     Own,
     /// A user of its own for each instance; needs root.
     Pool(Pool),
@@ -31,7 +31,7 @@ pub enum Users {
 /// Numbers for users, in blocks of which a platform claims one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
-    /// The first number.
+    /// The first number. No account may have one of the range, ever: whoever has one is killed as an instance's.
     pub base: u32,
     /// Numbers in a block: the most instances of one platform.
     pub size: u32,

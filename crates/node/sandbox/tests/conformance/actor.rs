@@ -19,6 +19,7 @@ pub fn main(args: &[String]) -> ExitCode {
         ["tree", file] => tree(Path::new(file), true),
         // Leaves its family behind.
         ["litter", file] => tree(Path::new(file), false),
+        ["hop", chains, file] => hop(chains.parse().unwrap(), Path::new(file)),
         ["deaf-writer", mib] => deaf_writer(mib.parse().unwrap()),
         _ => panic!("no such actor: {args:?}"),
     }
@@ -104,6 +105,31 @@ fn daemon(file: &Path) {
 fn note(file: &Path, pid: u32) {
     let mut file = fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
     file.write_all(format!("{pid}\n").as_bytes()).unwrap();
+}
+
+/// Chains of processes, each of which starts the next in a session of its own and ends at once: what a table of
+/// processes shows is gone before it can be killed.
+fn hop(chains: usize, file: &Path) {
+    for _ in 0..chains {
+        // SAFETY: one thread, so the children find every lock free.
+        if unsafe { libc::fork() } == 0 {
+            note(file, std::process::id());
+            loop {
+                // SAFETY: as above.
+                unsafe {
+                    if libc::fork() > 0 {
+                        libc::_exit(0);
+                    }
+                    libc::setsid();
+                }
+            }
+        }
+    }
+    while fs::read_to_string(file).unwrap_or_default().lines().count() < chains {
+        thread::sleep(Duration::from_millis(1));
+    }
+    say("ready");
+    sleep_for_ever();
 }
 
 /// Writes much before it reads anything.

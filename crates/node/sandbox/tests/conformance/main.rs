@@ -4,6 +4,10 @@
 //! argument. [`suite`] and [`calls`] ask nothing but the trait; [`process`] is about what the process sandbox does on
 //! top. Each trial has a folder of its own and ends only what it started.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// User code that leaves children behind is what is tested.
+#![allow(clippy::zombie_processes)]
+
 mod actor;
 mod calls;
 mod process;

@@ -28,6 +28,7 @@ checks![
     a_program_deaf_to_sigterm_is_killed,
     the_grace_is_kept,
     a_kill_leaves_nothing,
+    a_kill_catches_who_keeps_forking,
     an_end_leaves_nothing,
     dropping_the_handle_kills,
     dropping_the_start_ends_it,
@@ -187,6 +188,19 @@ async fn a_kill_leaves_nothing(scene: &Scene) {
     running.instance.kill();
     assert_eq!(running.instance.wait().await, Exit::Signal(9));
     assert!(!family.iter().any(|pid| scene::is_alive(*pid)), "gone once the exit is told, not later");
+}
+
+async fn a_kill_catches_who_keeps_forking(scene: &Scene) {
+    let file = scene.path("open/pids");
+    // Without a user of their own, only so many can be caught for sure.
+    let chains = if scene::is_root() { "30" } else { "2" };
+    let plan = scene.actor(&["hop", chains, file.to_str().unwrap()]);
+    let mut running = scene.start(Plan { limits: Limits { processes: 200, files: 100 }, ..plan }).await;
+    hear(&mut running.stdout, "ready").await;
+    running.instance.kill();
+    assert_eq!(running.instance.wait().await, Exit::Signal(9));
+    // Whoever is left has the output open.
+    assert_eq!(tokio::io::AsyncReadExt::read(&mut running.stdout, &mut [0]).await.unwrap(), 0);
 }
 
 async fn an_end_leaves_nothing(scene: &Scene) {
