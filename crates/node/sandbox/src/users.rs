@@ -12,7 +12,7 @@ use crate::{
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fs::{self, File},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -42,13 +42,21 @@ pub struct Pool {
 }
 
 impl Default for Pool {
-    /// 16 blocks of 1,000 from 1,900,000,000 on, which neither distributions nor systemd hand out (systemd's
-    /// UIDS-GIDS.md), or from 20,000 on where the user namespace has no such numbers.
+    /// 1,000 blocks of 1,000 from 1,900,000,000 on, which neither distributions nor systemd hand out (systemd's
+    /// UIDS-GIDS.md); where the user namespace has no such numbers, 40 from 20,000 on.
     fn default() -> Self {
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let (high, size, blocks) = (1_900_000_000, 1000, 16);
-        let base = if maps(&map, high, size * blocks) { high } else { 20_000 };
+        let (high, size) = (1_900_000_000, 1000);
+        let (base, blocks) = if maps(&map, high, size * 1000) { (high, 1000) } else { (20_000, 40) };
         Self { base, size, blocks, locks: "/run/mayfly/users".into() }
+    }
+}
+
+impl Pool {
+    /// The number of the block that has this user.
+    fn block_of(&self, uid: u32) -> Option<u32> {
+        let number = uid.checked_sub(self.base)? / self.size.max(1);
+        (number < self.blocks).then_some(number)
     }
 }
 
@@ -113,10 +121,7 @@ impl Allocator {
     /// that platform left. Claims the number's block where none is claimed yet.
     pub(crate) fn owns(&self, uid: u32) -> Result<bool, Error> {
         let Users::Pool(pool) = &self.users else { return Ok(false) };
-        let Some(number) = uid.checked_sub(pool.base).map(|offset| offset / pool.size.max(1)) else { return Ok(false) };
-        if number >= pool.blocks {
-            return Ok(false);
-        }
+        let Some(number) = pool.block_of(uid) else { return Ok(false) };
         let mut claimed = self.claimed.lock();
         if claimed.is_none() {
             *claimed = claim(pool, number)?;
@@ -128,11 +133,8 @@ impl Allocator {
 /// The first block that nobody holds and nobody runs in (what a killed platform left counts as somebody).
 fn claim_any(pool: &Pool) -> Result<Block, Error> {
     let table = Table::read().map_err(Error::io("cannot read /proc"))?;
-    for number in 0..pool.blocks {
-        let first = pool.base + number * pool.size;
-        if table.lines().filter_map(Line::uid).any(|uid| (first..first + pool.size).contains(&uid)) {
-            continue;
-        }
+    let in_use: HashSet<u32> = table.lines().filter_map(Line::uid).filter_map(|uid| pool.block_of(uid)).collect();
+    for number in (0..pool.blocks).filter(|number| !in_use.contains(number)) {
         if let Some(block) = claim(pool, number)? {
             return Ok(block);
         }
