@@ -164,6 +164,9 @@ impl Fleet {
         let mut tracks = self.0.tracks.lock();
         let track = tracks.entry(load.revision.id.clone()).or_insert_with(|| Track::new(view.now));
         track.seen(load, view.now, view.tick);
+        if is_live {
+            track.let_go();
+        }
         let asked = Asked {
             now: track.now,
             window_max: track.window_max(),

@@ -60,6 +60,11 @@ impl Track {
         self.held_until = Some(now + HOLD);
     }
 
+    /// The alias has moved: from here on its traffic decides.
+    pub(crate) fn let_go(&mut self) {
+        self.held_until = None;
+    }
+
     pub(crate) fn is_held(&self, now: Instant) -> bool {
         self.held_until.is_some_and(|until| now < until)
     }

@@ -171,7 +171,7 @@ impl Answer {
             // As Lambda does: the invocation worked, the function did not; a header tells.
             (Self::Error(json), Shape::Event) => {
                 let mut response = event_response(json);
-                response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("FunctionError"));
+                response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static(Code::FunctionError.as_str()));
                 let end = End { outcome: Outcome::FunctionError, status: 200, code: Some(Code::FunctionError) };
                 Ok((response, end))
             }

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::Bytes;
 use chassis::lane::PerLane;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -76,6 +76,8 @@ impl HttpLink {
 
     async fn exchange(&self, mut call: Call, permit: Permit) -> Result<Response<Body>, Refusal> {
         let deadline = call.deadline;
+        // HTTP/1.1 asks for it (RFC 9112 §3.2), and an event brings none.
+        call.request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         let max = self.0.vitals.revision.spec.request_max;
         match limit::request(std::mem::take(call.request.body_mut()), max) {
             Ok(body) => *call.request.body_mut() = body,

@@ -113,7 +113,8 @@ impl House {
 }
 
 async fn text(response: Response<Body>) -> Result<String, wire::BodyError> {
-    response.into_body().collect().await.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    let body = response.into_body().collect(u64::MAX).await.map_err(|error| error.expect("no limit"))?;
+    Ok(String::from_utf8(body.to_vec()).unwrap())
 }
 
 /// Serves HTTP with `answer` until the test ends, counting connections.
@@ -350,7 +351,7 @@ async fn a_handler_gets_the_event_and_its_result_comes_back() {
     // An error is an answer to an event, and a fault to a request.
     answer.send((b'E', r#"{"errorType":"Boom","errorMessage":"no"}"#)).await.unwrap();
     let response = house.call(&link, Body::Empty, Shape::Event).await.unwrap();
-    assert_eq!(response.headers()["mayfly-function-error"], "FunctionError");
+    assert_eq!(response.headers()["mayfly-function-error"], "function_error");
     answer.send((b'E', r#"{"errorType":"Boom","errorMessage":"no"}"#)).await.unwrap();
     let refusal = house.call(&link, Body::Empty, Shape::Http).await.unwrap_err();
     assert_eq!((refusal.fault.code, &*refusal.fault.detail), (Code::FunctionError, "Boom: no"));
