@@ -1,6 +1,16 @@
 //! The platform as a user meets it: the real binary, real functions, real faults.
 //!
-//! Each module is a part of the issue; each test's comment begins with the line that it holds.
+//! Each module is a part of the issue; each test's comment begins with the line that it holds. Tests that only add
+//! functions share one platform ([`mayfly_tests::Platform::shared`]), so their functions have names of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+mod contract;
+mod disk;
+mod examples;
+mod faults;
 mod journey;
+mod kill;
+mod load;
+mod scale;
+mod traffic;
