@@ -89,7 +89,7 @@ impl Inner {
             let lane = self.next_lane();
             RuntimeApi::start(vitals.clone(), marks.clone(), listener, &self.lanes, lane, ended)
         });
-        let socket = Address::Unix(places.socket);
+        let socket = Address::Unix(places.socket.clone());
         let init = api.as_ref().map(RuntimeApi::init);
         let limit = revision.spec.start_timeout.duration();
         let path = revision.spec.ready_path.as_deref();
@@ -103,7 +103,7 @@ impl Inner {
         let link: Arc<dyn Link> = match (way, api) {
             (_, Some(api)) => Arc::new(api),
             (Way::Server(_), None) => Arc::new(HttpLink::new(address, vitals, lanes)),
-            (Way::Command, None) => Arc::new(CommandLink::new(address, vitals)),
+            (Way::Command, None) => Arc::new(CommandLink::new(places.socket, vitals)),
             (Way::Bootstrap | Way::RuntimeApi, None) => Arc::new(HandlerLink::new(address, vitals, marks, lanes)),
         };
         Ok(self.register(&instance, link, phases))

@@ -2,60 +2,33 @@
 //!
 //! The answer's head waits for the process to end or for [`HOLD_MAX`] bytes, so that an exit status can become a fault.
 
-use crate::{
-    address::Address,
-    link::{
-        frame::{self, Frame, Framed, ReadError},
-        limit,
-        vitals::Vitals,
-    },
-};
-use bytes::Bytes;
+use crate::link::{limit, vitals::Vitals};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Response, header, request::Parts};
 use http_body::Body as _;
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, future::poll_fn, pin::Pin, time::Instant};
+use sandbox::command::{self, Ended, Event, How, Invoke, Receiver, Sender};
+use std::{collections::BTreeMap, future::poll_fn, io, path::PathBuf, pin::Pin, time::Instant};
 use tokio::{sync::mpsc, time::timeout_at};
-use types::{Code, Fault, InvocationId, record::Outcome};
+use types::{Code, Fault, record::Outcome};
 use wire::{Body, BodyError, BoxFuture, Call, End, Link, Permit, Refusal};
 
 /// Output that is held back until the process ends; more is streamed, and a later failure cuts the answer.
 const HOLD_MAX: usize = 1 << 20;
-/// Largest frame that the guest sends.
-const FRAME_MAX: u64 = 1 << 20;
-/// Pieces of a request's body go to the guest in frames of at most this size.
-const CHUNK: usize = 64 << 10;
 
 pub(crate) struct CommandLink {
-    address: Address,
+    socket: PathBuf,
     vitals: Vitals,
 }
 
-#[derive(Serialize)]
-struct Invoke {
-    id: InvocationId,
-    env: BTreeMap<String, String>,
-}
-
-/// How the process ended, as the guest tells it.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Exit {
-    status: Option<i32>,
-    signal: Option<i32>,
-    exec_failed: Option<String>,
-    stderr_tail: String,
-}
-
 impl CommandLink {
-    pub(crate) fn new(address: Address, vitals: Vitals) -> Self {
-        Self { address, vitals }
+    pub(crate) fn new(socket: PathBuf, vitals: Vitals) -> Self {
+        Self { socket, vitals }
     }
 
     async fn run(&self, call: Call, permit: Permit) -> Result<Response<Body>, Refusal> {
         // The guest is a process of ours: a connection costs a few µs, so none is kept.
-        let connection = match self.address.connect().await {
-            Ok(stream) => Framed::new(stream),
+        let (sender, receiver) = match command::connect(&self.socket).await {
+            Ok(connection) => connection,
             Err(error) => {
                 let fault = Fault::new(Code::Unavailable, format!("cannot connect to the guest: {error}"));
                 permit.finish(End { outcome: Outcome::Crashed, ..End::fault(&fault) });
@@ -63,22 +36,25 @@ impl CommandLink {
             }
         };
         let deadline = call.deadline;
-        let mut process = Process { connection, vitals: self.vitals.clone(), deadline, permit: Some(permit), sent: 0 };
-        let held = process.start(call).await;
-        match held {
-            Ok(Held::Whole(output)) => {
-                process.end(End::ok(200));
-                Ok(response(Body::from(output.clone()), std::str::from_utf8(&output).is_ok()))
-            }
-            Ok(Held::Part(output)) => {
-                let text = std::str::from_utf8(&output).is_ok();
-                Ok(response(process.stream(output.into()), text))
-            }
+        let (parts, body) = call.request.into_parts();
+        let invoke = Invoke { id: call.id.to_string(), env: environment(&parts) };
+        let body = match limit::request(body, self.vitals.revision.spec.request_max) {
+            Ok(body) => body,
             Err(fault) => {
-                process.end(End::fault(&fault));
-                Err(fault.into())
+                permit.finish(End::fault(&fault));
+                return Err(fault.into());
             }
-        }
+        };
+        let process = Process {
+            receiver,
+            upload: Some(Box::pin(upload(sender, invoke, body))),
+            sender: None,
+            vitals: self.vitals.clone(),
+            deadline,
+            permit: Some(permit),
+            sent: 0,
+        };
+        process.answer().await.map_err(Refusal::from)
     }
 }
 
@@ -88,14 +64,42 @@ impl Link for CommandLink {
     }
 }
 
-enum Held {
-    Whole(Vec<u8>),
-    Part(Vec<u8>),
+type Upload = Pin<Box<dyn Future<Output = Result<Sender, Fault>> + Send>>;
+
+/// Sends the call and its body. A guest that is gone is the receiver's news.
+///
+/// # Errors
+/// That of the caller's body: too large, or broken off.
+async fn upload(mut sender: Sender, invoke: Invoke, mut body: Body) -> Result<Sender, Fault> {
+    let mut written = sender.begin(&invoke).await;
+    while written.is_ok() {
+        let data = match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            None => {
+                let _ = sender.finish().await;
+                break;
+            }
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => return Err(body_fault(error)),
+        };
+        written = sender.data(&data).await;
+    }
+    Ok(sender)
+}
+
+fn body_fault(error: BodyError) -> Fault {
+    match error.downcast::<Fault>() {
+        Ok(fault) => *fault,
+        Err(error) => Fault::new(Code::BadRequest, format!("the body broke off: {error}")),
+    }
 }
 
 /// One running process. Dropping it closes the connection, and the guest kills the process.
 struct Process {
-    connection: Framed,
+    receiver: Receiver,
+    /// Sends the body while output is read: a process may write before it has read everything.
+    upload: Option<Upload>,
+    /// Kept after the upload: closing one direction would end the call.
+    sender: Option<Sender>,
     vitals: Vitals,
     deadline: Instant,
     permit: Option<Permit>,
@@ -104,122 +108,74 @@ struct Process {
 }
 
 impl Process {
+    /// Holds the output until the process ends; streams it where there is too much to hold.
+    async fn answer(mut self) -> Result<Response<Body>, Fault> {
+        let mut held = BytesMut::new();
+        loop {
+            match self.next().await {
+                Ok(Some(data)) => held.extend_from_slice(&data),
+                Ok(None) => {
+                    self.end(End::ok(200));
+                    let text = std::str::from_utf8(&held).is_ok();
+                    return Ok(response(Body::from(held.freeze()), text));
+                }
+                Err(fault) => {
+                    self.end(End::fault(&fault));
+                    return Err(fault);
+                }
+            }
+            if held.len() >= HOLD_MAX {
+                // A character may be cut at the end; what is text up to there is text.
+                let text = std::str::from_utf8(&held).map_or_else(|error| error.error_len().is_none(), |_| true);
+                return Ok(response(self.stream(held.freeze()), text));
+            }
+        }
+    }
+
     fn end(&mut self, end: End) {
         if let Some(permit) = self.permit.take() {
             permit.finish(end);
         }
     }
 
-    /// Sends the call, and reads output until the process ends or there is too much to hold.
-    async fn start(&mut self, call: Call) -> Result<Held, Fault> {
-        let (parts, body) = call.request.into_parts();
-        let mut frame = Frame::open(frame::INVOKE, 1024);
-        let invoke = Invoke { id: call.id, env: environment(&parts) };
-        serde_json::to_writer(frame.payload(), &invoke).map_err(Fault::internal)?;
-        let body = limit::request(body, self.vitals.revision.spec.request_max)?;
-        match timeout_at(self.deadline.into(), self.talk(&frame.close(), body)).await {
-            Ok(held) => held,
+    /// A piece of output, or `None` once the process ended well; until the deadline.
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        match timeout_at(self.deadline.into(), self.next_event()).await {
+            Ok(Ok(event)) => self.take(event),
+            Ok(Err(fault)) => Err(fault),
             Err(_) => Err(self.vitals.overdue()),
         }
     }
 
-    async fn talk(&mut self, invoke: &[u8], mut body: Body) -> Result<Held, Fault> {
-        if self.connection.write(invoke).await.is_err() {
-            return Err(self.vitals.why_gone().await);
-        }
-        let mut output = Vec::new();
-        let mut sending = true;
-        // Both ways at once: a process may answer before it has read everything.
-        while sending {
-            let piece = tokio::select! {
-                biased;
-                next = self.connection.read(FRAME_MAX) => match self.take(next).await? {
-                    Some(data) => {
-                        output.extend_from_slice(&data);
-                        if output.len() >= HOLD_MAX { break }
+    async fn next_event(&mut self) -> Result<Event, Fault> {
+        loop {
+            let event: io::Result<Event> = match &mut self.upload {
+                None => self.receiver.next().await,
+                Some(upload) => tokio::select! {
+                    biased;
+                    event = self.receiver.next() => event,
+                    sent = upload => {
+                        self.sender = Some(sent?);
+                        self.upload = None;
                         continue;
                     }
-                    None => return Ok(Held::Whole(output)),
                 },
-                piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)) => piece,
             };
-            sending = self.send(piece).await?;
-        }
-        if sending {
-            return self.rest_of_body(body, output).await;
-        }
-        while output.len() < HOLD_MAX {
-            let next = self.connection.read(FRAME_MAX).await;
-            match self.take(next).await? {
-                Some(data) => output.extend_from_slice(&data),
-                None => return Ok(Held::Whole(output)),
-            }
-        }
-        Ok(Held::Part(output))
-    }
-
-    /// Passes one piece of the body on; false after the last.
-    async fn send(&mut self, piece: Option<Result<http_body::Frame<Bytes>, BodyError>>) -> Result<bool, Fault> {
-        let data = match piece {
-            None => Bytes::new(),
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) => {
-                let fault = error.downcast::<Fault>();
-                return Err(fault.map_or_else(
-                    |error| Fault::new(Code::BadRequest, format!("the body broke off: {error}")),
-                    |f| *f,
-                ));
-            }
-        };
-        let last = data.is_empty();
-        for chunk in data.chunks(CHUNK) {
-            self.write(frame::DATA, chunk).await?;
-        }
-        if last {
-            self.write(frame::FINISH, &[]).await?;
-        }
-        Ok(!last)
-    }
-
-    async fn write(&mut self, kind: u8, data: &[u8]) -> Result<(), Fault> {
-        let mut frame = Frame::open(kind, data.len());
-        frame.payload().extend_from_slice(data);
-        match self.connection.write(&frame.close()).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.vitals.why_gone().await),
+            return match event {
+                Ok(event) => Ok(event),
+                Err(_) => Err(self.vitals.why_gone().await),
+            };
         }
     }
 
-    /// The process writes much before it has read everything: read on, send on, hold on to no more than it takes.
-    async fn rest_of_body(&mut self, mut body: Body, mut output: Vec<u8>) -> Result<Held, Fault> {
-        loop {
-            let piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-            if !self.send(piece).await? {
-                break;
-            }
-        }
-        let next = self.connection.read(FRAME_MAX).await;
-        match self.take(next).await? {
-            Some(data) => {
-                output.extend_from_slice(&data);
-                Ok(Held::Part(output))
-            }
-            None => Ok(Held::Whole(output)),
-        }
-    }
-
-    /// A piece of output, or `None` once the process ended well.
-    async fn take(&mut self, next: Result<(u8, Vec<u8>), ReadError>) -> Result<Option<Vec<u8>>, Fault> {
-        match next {
-            Ok((frame::DATA, data)) => {
+    fn take(&mut self, event: Event) -> Result<Option<Bytes>, Fault> {
+        match event {
+            Event::Data(data) => {
                 self.sent += data.len() as u64;
                 limit::check_response(self.sent, self.vitals.revision.spec.response_max)?;
                 Ok(Some(data))
             }
-            Ok((frame::EXIT, json)) => exit_fault(&json).map_or(Ok(None), Err),
-            Ok((kind, _)) => Err(Fault::internal(format!("the guest sent a frame of kind {kind}"))),
-            Err(ReadError::TooLong(length)) => Err(Fault::internal(format!("the guest announced {length} bytes"))),
-            Err(ReadError::Broken) => Err(self.vitals.why_gone().await),
+            Event::Ended(ended) => fault_of(&ended).map_or(Ok(None), Err),
         }
     }
 
@@ -227,11 +183,11 @@ impl Process {
     fn stream(mut self, first: Bytes) -> Body {
         let (sender, receiver) = mpsc::channel(4);
         chassis::task::spawn("command output", async move {
-            let mut next = Ok(Some(first.to_vec()));
+            let mut next = Ok(Some(first));
             loop {
                 match next {
                     Ok(Some(data)) => {
-                        if sender.send(Ok(Bytes::from(data))).await.is_err() {
+                        if sender.send(Ok(data)).await.is_err() {
                             // The caller went away: the permit drops as cancelled, the guest kills the process.
                             return;
                         }
@@ -243,10 +199,7 @@ impl Process {
                         return;
                     }
                 }
-                next = match timeout_at(self.deadline.into(), self.connection.read(FRAME_MAX)).await {
-                    Ok(frame) => self.take(frame).await,
-                    Err(_) => Err(self.vitals.overdue()),
-                };
+                next = self.next().await;
             }
         });
         Body::stream(Received(receiver))
@@ -274,16 +227,13 @@ fn response(body: Body, text: bool) -> Response<Body> {
 }
 
 /// The fault that the end of a process means; `None` for status 0.
-fn exit_fault(json: &[u8]) -> Option<Fault> {
-    let exit: Exit = serde_json::from_slice(json).unwrap_or_default();
-    let tail = exit.stderr_tail.trim();
-    let last = tail.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
-    let what = match exit {
-        Exit { exec_failed: Some(error), .. } => format!("the command cannot be started: {error}"),
-        Exit { status: Some(0), .. } => return None,
-        Exit { status: Some(status), .. } => format!("the command ended with status {status}{last}"),
-        Exit { signal: Some(signal), .. } => format!("the command was ended by signal {signal}{last}"),
-        Exit { .. } => "the command ended in an unknown way".to_owned(),
+fn fault_of(ended: &Ended) -> Option<Fault> {
+    let last = ended.stderr_tail.trim().lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+    let what = match &ended.how {
+        How::Status(0) => return None,
+        How::Status(status) => format!("the command ended with status {status}{last}"),
+        How::Signal(signal) => format!("the command was ended by signal {signal}{last}"),
+        How::ExecFailed(error) => format!("the command cannot be started: {error}"),
     };
     Some(Fault::new(Code::FunctionError, what))
 }

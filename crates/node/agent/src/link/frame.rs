@@ -1,4 +1,4 @@
-//! Frames on a UNIX socket: what our bootstraps and the guest speak.
+//! Frames on a UNIX socket: what our bootstraps speak. (The guest's are `sandbox::command`.)
 //!
 //! A frame is `kind: u8, length: u32 little-endian, payload`. A connection carries one call at a time.
 
@@ -9,18 +9,12 @@ use crate::address::Stream;
 
 pub(crate) const HEAD: usize = 5;
 
-/// A call: to a bootstrap its metadata and event, to the guest its environment.
+/// A call: its metadata and event.
 pub(crate) const INVOKE: u8 = b'I';
-/// A piece of a body.
-pub(crate) const DATA: u8 = b'D';
-/// The end of the request's body.
-pub(crate) const FINISH: u8 = b'F';
 /// A handler's result as JSON.
 pub(crate) const RESULT: u8 = b'R';
 /// A handler's error as JSON.
 pub(crate) const ERROR: u8 = b'E';
-/// How a command's process ended, as JSON.
-pub(crate) const EXIT: u8 = b'X';
 
 /// A connection with what was read ahead on it.
 pub(crate) struct Framed {
