@@ -43,7 +43,7 @@ pub(crate) fn collect(mut body: HyperOutgoingBody, cx: &mut Context<'_>) -> Resu
             Poll::Ready(None) => break,
             Poll::Ready(Some(Ok(frame))) => frame.into_data(),
             Poll::Ready(Some(Err(_))) => return Err(abandoned()),
-            // The task used up its share of this poll; the rest is there all the same.
+            // Not seen so far: all that the guest wrote is in the channel. It would still come.
             Poll::Pending => return Ok(Body::stream(Rest { before: vec![Frame::data(join(first, more))], body })),
         };
         match data {

@@ -24,7 +24,8 @@ pub(crate) async fn run(
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-    store.set_epoch_deadline(1);
+    // Two, so that a call shorter than a tick is not interrupted just because a tick falls into it.
+    store.set_epoch_deadline(2);
     store.epoch_deadline_callback(|context| {
         if Instant::now() >= context.data().deadline {
             return Ok(UpdateDeadline::Interrupt);
@@ -75,10 +76,10 @@ fn end(error: &wasmtime::Error, state: &mut State, answered: bool) -> Result<(),
         ));
     }
     let trap = error.downcast_ref::<Trap>();
+    state.print(&trace(error));
     if trap == Some(&Trap::Interrupt) {
         return Err(overdue());
     }
-    state.print(&trace(error));
     if let Some(wanted) = state.limiter.refused {
         let max = state.limiter.max();
         let told = format!("the instance asked for {wanted} bytes of memory and may have {max}");

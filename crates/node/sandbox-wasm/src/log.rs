@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn one_call_per_line() {
-        let cases: [(&[&[u8]], &[&[u8]]); 5] = [
+        type Pieces = &'static [&'static [u8]];
+        let cases: [(Pieces, Pieces); 5] = [
             (&[b"a\nb\n"], &[b"a", b"b"]),
             (&[b"a", b"b\nc"], &[b"ab", b"c"]),
             (&[b"\n\n"], &[b"", b""]),
