@@ -31,7 +31,7 @@ const fn runtime(name: &'static [&'static str], min: &'static [u32], package: &'
 
 /// Versions are those of the examples: see examples/README.md.
 pub(crate) const NEEDS: &[Need] = &[
-    runtime(&["node", "nodejs"], &[18], &["nodejs"]),
+    runtime(&["node", "nodejs"], &[20], &["nodejs"]),
     runtime(&["python3"], &[3, 11], &["python3"]),
     Need { args: &["-version"], ..runtime(&["java"], &[17], &["openjdk-17-jdk-headless"]) },
     program(&["npm"], &["npm"], "builds Node functions"),

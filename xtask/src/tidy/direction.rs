@@ -86,10 +86,10 @@ fn refusal(from: &Crate, to: &Crate, kind: Kind) -> Option<String> {
         return (!GUEST_MAY.contains(&pair.1)).then(|| "the guest stands on nothing of ours but types".into());
     }
     match (from.plane, to.plane) {
-        (Plane::Outside, Plane::Outside) if from.name == to.name => None,
         (_, Plane::Outside) => Some("nothing depends on tests, benches or chores".into()),
-        (Plane::Outside, _) if from.name == "xtask" => Some("the chores must build while the house does not".into()),
-        (Plane::Outside, _) => None,
+        (Plane::Outside, _) => Some(
+            "what tests, measures or keeps the house knows it from outside: its command line, API and /proc".into(),
+        ),
         (Plane::Base | Plane::Data | Plane::Node | Plane::Control | Plane::Bin, Plane::Base) => None,
         (Plane::Base, _) => Some("base stands on nothing but base".into()),
         (a, b) if a == b => (!NEIGHBOURS.contains(&pair))

@@ -27,7 +27,7 @@ pub(crate) enum Plane {
     Node,
     Control,
     Bin,
-    /// Tests, benches and chores: they may use everything, and nothing uses them.
+    /// Tests, benches and chores: they link nothing of ours, and nothing links them; any library is theirs.
     Outside,
 }
 

@@ -1,4 +1,4 @@
-//! Links in our documents lead somewhere.
+//! Links in our documents lead somewhere, and so do the promises: to a test that is there.
 
 use super::{
     Finding,
@@ -7,7 +7,9 @@ use super::{
 
 pub(crate) fn check(house: &House) -> Vec<Finding> {
     let documents = house.files.iter().filter(|file| file.path.ends_with(".md"));
-    documents.flat_map(|file| check_file(house, file)).collect()
+    let mut findings: Vec<Finding> = documents.flat_map(|file| check_file(house, file)).collect();
+    findings.extend(promises(house));
+    findings
 }
 
 fn check_file(house: &House, file: &File) -> Vec<Finding> {
@@ -50,4 +52,30 @@ fn leads_somewhere(house: &House, from: &str, target: &str) -> bool {
     let folder = format!("{path}/");
     // A file that is no text is not read, so it is looked for by its neighbours.
     path.is_empty() || house.files.iter().any(|file| file.path == path || file.path.starts_with(&folder))
+}
+
+/// Where each promise names what holds it.
+const PROMISES: &str = "docs/promises.md";
+/// Names of tests read as sentences: a shorter word in backticks is something else.
+const NAME_MIN: usize = 18;
+
+/// Tests that a promise names and nobody wrote.
+fn promises(house: &House) -> Vec<Finding> {
+    let Some(file) = house.file(PROMISES) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (index, line) in file.text.lines().enumerate() {
+        for name in line.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
+            let code = format!("fn {name}(");
+            if !house.files.iter().any(|file| file.path.ends_with(".rs") && file.text.contains(&code)) {
+                let what = format!("there is no test `{name}`");
+                let remedy = "Name the test that holds the promise, or write *untested*";
+                findings.push(Finding::new(PROMISES, index + 1, "promise", what, remedy));
+            }
+        }
+    }
+    findings
+}
+
+fn is_test_name(name: &str) -> bool {
+    name.len() >= NAME_MIN && name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }

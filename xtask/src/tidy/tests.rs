@@ -100,7 +100,14 @@ fn each_wrong_edge_between_crates_is_reported() {
             "nothing of ours but types",
         ),
         ("crates/node/sandbox/Cargo.toml", "dependencies", "guest.workspace = true", "never import each other"),
-        ("xtask/Cargo.toml", "dependencies", "types.workspace = true", "chores must build"),
+        ("tests/Cargo.toml", "dependencies", "types.workspace = true", "from outside"),
+        (
+            "crates/bin/mayfly/Cargo.toml",
+            "dependencies",
+            "mayfly-bench.path = \"../../../benches\"",
+            "nothing depends on",
+        ),
+        ("xtask/Cargo.toml", "dependencies", "types.workspace = true", "from outside"),
     ] {
         let name = line.split(['.', ' ']).next().unwrap();
         let findings = copy.with(path, depend(section, line));
@@ -201,6 +208,12 @@ fn of_sources() -> Vec<Fault> {
             |text| text.replace("**Invariant**", "Note"),
             "invariant",
             "states no **Invariant**",
+        ),
+        fault(
+            "docs/promises.md",
+            append("| x | test `nobody_ever_wrote_this` |\n"),
+            "promise",
+            "nobody_ever_wrote_this",
         ),
         fault("docs/new.md", append("see [there](no/such/page.md)\n"), "link", "no/such/page.md"),
     ]
