@@ -14,3 +14,7 @@ mod service;
 
 pub use routes::Table;
 pub use serve::{Gateway, Options};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;

@@ -1,0 +1,276 @@
+//! The gateway on a real socket, with a fake dispatcher behind it.
+
+use crate::{Gateway, Options};
+use bytes::Bytes;
+use chassis::{Lanes, Shutdown};
+use http::{Request, Response};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::sync::{oneshot, watch};
+use types::{AliasName, Code, Fault, FunctionName};
+use wire::{Body, BoxFuture, Call, FunctionView, Invoke, Snapshot, Target};
+
+type Answer = Box<dyn Fn(Call) -> BoxFuture<'static, Result<Response<Body>, Fault>> + Send + Sync>;
+
+struct Fake(Answer);
+
+impl Invoke for Fake {
+    fn invoke<'a>(&'a self, _: &'a Target, call: Call) -> BoxFuture<'a, Result<Response<Body>, Fault>> {
+        (self.0)(call)
+    }
+}
+
+struct House {
+    addr: SocketAddr,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    shutdown: Shutdown,
+    runtime: tokio::runtime::Runtime,
+    done: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl House {
+    fn new<F, R>(answer: F) -> Self
+    where
+        F: Fn(Call) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Response<Body>, Fault>> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&["hello"])));
+        let options = Options { grace: Duration::from_secs(5), ..Options::default() };
+        let gateway = Gateway::new(options, receiver, Arc::new(Fake(Box::new(move |call| Box::pin(answer(call))))));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let stop = shutdown.clone();
+        let done = runtime.spawn(async move {
+            let lanes = Lanes::start(2).unwrap();
+            let served = gateway.run(listener, &lanes, stop).await;
+            tokio::task::spawn_blocking(move || lanes.join()).await.unwrap();
+            served
+        });
+        Self { addr, snapshots, shutdown, runtime, done }
+    }
+
+    fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        Reply::read(self.send(&format!("GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n")))
+    }
+
+    fn stop(self) {
+        self.shutdown.cancel();
+        self.runtime.block_on(self.done).unwrap().unwrap();
+    }
+}
+
+/// A whole response.
+struct Reply {
+    status: u16,
+    headers: HashMap<String, String>,
+    body: String,
+}
+
+impl Reply {
+    fn read(stream: TcpStream) -> Self {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = HashMap::new();
+        loop {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.insert(name.to_ascii_lowercase(), value.to_owned());
+        }
+        let mut body = String::new();
+        match headers.get("content-length").and_then(|length| length.parse().ok()) {
+            Some(length) => reader.take(length).read_to_string(&mut body).unwrap(),
+            None => reader.read_to_string(&mut body).unwrap(),
+        };
+        Self { status, headers, body }
+    }
+}
+
+fn snapshot(functions: &[&str]) -> Snapshot {
+    let views = functions.iter().map(|name| {
+        let name: FunctionName = name.parse().unwrap();
+        let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([]) };
+        let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
+        (name.clone(), Arc::new(FunctionView { name, aliases }))
+    });
+    Snapshot { functions: views.collect(), ..Snapshot::default() }
+}
+
+async fn ok(_: Call) -> Result<Response<Body>, Fault> {
+    Ok(Response::new(Body::from("ok")))
+}
+
+#[test]
+fn a_request_is_forwarded_as_the_functions_own() {
+    let seen: Arc<Mutex<Option<Request<Body>>>> = Arc::default();
+    let keep = Arc::clone(&seen);
+    let house = House::new(move |call| {
+        *keep.lock() = Some(call.request);
+        async { Ok(Response::builder().header("connection", "x-private").header("x-private", "1").body(Body::from("ok")).unwrap()) }
+    });
+    let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let reply = Reply::read(house.send(&format!(
+        "GET /hello/a/b?x=1 HTTP/1.1\r\nhost: a.example\r\nconnection: close, x-hop\r\nx-hop: 1\r\nmayfly-request-id: {id}\r\n\r\n"
+    )));
+    assert_eq!((reply.status, reply.body.as_str()), (200, "ok"));
+    assert_eq!(reply.headers["mayfly-request-id"], id);
+    assert!(!reply.headers.contains_key("x-private"), "a connection's own header goes no further");
+    let request = seen.lock().take().unwrap();
+    assert_eq!(request.uri(), "/a/b?x=1");
+    assert_eq!(request.headers()["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(request.headers()["x-forwarded-prefix"], "/hello");
+    assert_eq!(request.headers()["mayfly-request-id"], id);
+    assert!(!request.headers().contains_key("x-hop"));
+    house.stop();
+}
+
+#[test]
+fn faults_are_problem_documents() {
+    let house = House::new(|_| async { Err(Fault::new(Code::CapacityExhausted, "all busy")) });
+    let reply = house.get("/hello");
+    let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!((reply.status, problem["code"].as_str()), (429, Some("capacity_exhausted")));
+    assert_eq!(reply.headers["content-type"], "application/problem+json");
+    assert_eq!((reply.headers["retry-after"].as_str(), reply.headers["mayfly-error"].as_str()), ("1", "capacity_exhausted"));
+    assert_eq!(reply.headers["mayfly-request-id"].len(), 36);
+    let reply = house.get("/nobody");
+    assert_eq!((reply.status, reply.headers["mayfly-error"].as_str()), (404, "route_not_found"));
+    house.stop();
+}
+
+#[test]
+fn a_new_snapshot_is_served_and_the_last_one_stays() {
+    let house = House::new(ok);
+    assert_eq!(house.get("/later").status, 404);
+    house.snapshots.send(Arc::new(snapshot(&["hello", "later"]))).unwrap();
+    let mut tries = 0;
+    while house.get("/later").status != 200 {
+        tries += 1;
+        assert!(tries < 1000, "the snapshot never came");
+    }
+    assert_eq!(house.get("/hello").status, 200);
+    house.stop();
+}
+
+#[test]
+fn a_body_streams_as_it_comes() {
+    let (next, chunks) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let chunks = Mutex::new(Some(chunks));
+    let house = House::new(move |_| {
+        let chunks = chunks.lock().take().unwrap();
+        async { Ok(Response::new(Body::stream(Chunks(chunks)))) }
+    });
+    let mut stream = house.send("GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let mut seen = String::new();
+    for word in ["one", "two", "three"] {
+        next.blocking_send(Bytes::from(word)).unwrap();
+        let mut buffer = [0; 1024];
+        while !seen.contains(word) {
+            let count = stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "{seen}");
+            seen.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+    }
+    drop(next);
+    stream.read_to_string(&mut seen).unwrap();
+    assert!(seen.ends_with("0\r\n\r\n"), "{seen}");
+    house.stop();
+}
+
+struct Chunks(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = wire::BodyError;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, wire::BodyError>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+}
+
+/// Says that it was dropped.
+struct Tell(mpsc::Sender<()>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_call() {
+    let (dropped, is_dropped) = mpsc::channel();
+    let (begun, has_begun) = mpsc::channel();
+    let house = House::new(move |_| {
+        let (tell, begun) = (Tell(dropped.clone()), begun.clone());
+        async move {
+            begun.send(()).unwrap();
+            std::future::pending::<()>().await;
+            drop(tell);
+            Ok(Response::new(Body::Empty))
+        }
+    });
+    let stream = house.send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+    has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    drop(stream);
+    is_dropped.recv_timeout(Duration::from_secs(10)).expect("the call is given up");
+    house.stop();
+}
+
+#[test]
+fn a_shutdown_lets_running_calls_end() {
+    let (finish, finished) = oneshot::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    let finished = Mutex::new(Some(finished));
+    let house = House::new(move |_| {
+        let (finished, begun) = (finished.lock().take(), begun.clone());
+        async move {
+            begun.send(()).unwrap();
+            finished.unwrap().await.unwrap();
+            Ok(Response::new(Body::from("ended well")))
+        }
+    });
+    let stream = house.send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+    has_begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    house.shutdown.cancel();
+    // The listener goes first: nobody new is taken.
+    let mut tries = 0;
+    while TcpStream::connect(house.addr).is_ok() {
+        tries += 1;
+        assert!(tries < 10_000, "it still accepts");
+        std::thread::yield_now();
+    }
+    finish.send(()).unwrap();
+    let reply = Reply::read(stream);
+    assert_eq!((reply.status, reply.body.as_str()), (200, "ended well"));
+    house.stop();
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused() {
+    let house = House::new(ok);
+    let long = "a".repeat(100 << 10);
+    let reply = Reply::read(house.send(&format!("GET /hello HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n")));
+    assert_eq!(reply.status, 431);
+    assert_eq!(house.get("/hello").status, 200);
+    house.stop();
+}
