@@ -22,11 +22,12 @@ impl BuildLog for Kept {
     }
 }
 
-/// `EXAMPLE` names one.
+/// `EXAMPLE` names one, `EXAMPLES` another folder of them.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes, and the packages' registries: cargo test -p mayfly-control --test publish_examples -- --ignored --nocapture"]
 async fn each_example_builds() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
+    let root = std::env::var_os("EXAMPLES").map_or(ours, PathBuf::from);
     let wanted = std::env::var("EXAMPLE").ok();
     let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.retain(|path| path.is_dir() && wanted.as_ref().is_none_or(|name| path.ends_with(name)));

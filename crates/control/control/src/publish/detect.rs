@@ -131,7 +131,7 @@ fn contract(files: &Files<'_>, runtime: Runtime) -> Result<Option<Contract>, Fau
         }),
         Runtime::Python => {
             let starts = |file: &&str| files.text(file).contains("__main__");
-            python_entry(files).is_none() && PYTHON_SERVERS.iter().any(|file| starts(&file))
+            python_entry(files).is_none() && PYTHON_SERVERS.iter().any(starts)
         }
         // A program of this name alone speaks the Runtime API, as Lambda's custom runtimes do.
         Runtime::Binary => return Ok(Some(Contract::Handler)),

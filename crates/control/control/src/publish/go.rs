@@ -29,7 +29,11 @@ pub(super) async fn build(build: &Build<'_>) -> Result<Content, Fault> {
         call = call.env("GOWORK", "off");
     }
     build.session.run(&call).await?;
-    blocking(move || Ok(place.done())).await?;
+    blocking(move || {
+        place.done();
+        Ok(())
+    })
+    .await?;
     if !is_program(&build.dir().join(PROGRAM)) {
         return Err(failed("go build made no program: the folder's package is not `main`"));
     }
