@@ -121,7 +121,7 @@ pub struct Deployment {
     pub stage: Stage,
     #[schema(value_type = Option<String>)]
     pub revision: Option<RevisionId>,
-    /// True where the same content was a revision already.
+    /// True where a revision with the same content was live already, so that nothing changed.
     #[serde(default)]
     pub unchanged: bool,
     /// Why it failed.

@@ -4,7 +4,7 @@
 //! explicit routes before the `/<function>/…` that each function has by itself.
 
 use http::Method;
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use types::{Code, Fault, Route};
 use wire::{FunctionView, Snapshot, Target};
 
@@ -55,7 +55,7 @@ impl Table {
     /// # Errors
     /// `route_not_found`; `method_not_allowed` where only other methods are routed.
     pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Result<Match, Fault> {
-        let named = host.filter(|_| !self.hosts.is_empty()).and_then(|host| self.hosts.get(bare_host(host)));
+        let named = host.filter(|_| !self.hosts.is_empty()).and_then(|host| self.hosts.get(&*bare_host(host)));
         let mut wrong_method = None;
         for paths in named.into_iter().chain([&self.any_host]) {
             for entries in paths.candidates(path) {
@@ -103,11 +103,15 @@ impl Paths {
     }
 }
 
-/// Without the port; hosts are compared in lower case as they come (clients send them so; RFC 9110 §4.2.3).
-fn bare_host(host: &str) -> &str {
-    match host.rsplit_once(':') {
+/// Without the port and in lower case (RFC 9110 §4.2.3): most clients send it so already.
+fn bare_host(host: &str) -> Cow<'_, str> {
+    let bare = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
+    };
+    match bare.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Cow::Owned(bare.to_ascii_lowercase()),
+        false => Cow::Borrowed(bare),
     }
 }
 
@@ -166,6 +170,7 @@ mod tests {
             (None, "GET", "/ab", Err(Code::RouteNotFound)),
             (Some("x.example"), "GET", "/a/b/c", Ok(("other", 0))),
             (Some("x.example:8080"), "GET", "/a/b/c", Ok(("other", 0))),
+            (Some("X.Example"), "GET", "/a/b/c", Ok(("other", 0))),
             (Some("y.example"), "GET", "/a/b/c", Ok(("thumbs", 0))),
             (None, "GET", "/post", Err(Code::MethodNotAllowed)),
             (None, "GET", "/hello", Ok(("hello", 6))),

@@ -20,7 +20,7 @@ pub struct Options {
     pub connections_max: usize,
     /// Time for a request's head to arrive.
     pub head_timeout: Duration,
-    /// Largest head of a request in bytes; longer ones get 431.
+    /// Largest head of a request in bytes; longer ones get 431. Up to twice that may pass where it arrives at once.
     pub head_max: usize,
     /// Time for running requests to end at a shutdown.
     pub grace: Duration,

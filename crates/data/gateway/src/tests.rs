@@ -60,7 +60,8 @@ impl House {
     fn send(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
+        // A refused request need not be read to its end.
+        let _ = stream.write_all(request.as_bytes());
         stream
     }
 
@@ -268,7 +269,7 @@ fn a_shutdown_lets_running_calls_end() {
 #[test]
 fn a_head_that_is_too_long_is_refused() {
     let house = House::new(ok);
-    let long = "a".repeat(100 << 10);
+    let long = "a".repeat(1 << 20);
     let reply = Reply::read(house.send(&format!("GET /hello HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n")));
     assert_eq!(reply.status, 431);
     assert_eq!(house.get("/hello").status, 200);
