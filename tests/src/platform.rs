@@ -166,6 +166,24 @@ impl Platform {
         instances.into_iter().filter(|instance| instance["state"] == "ready").collect()
     }
 
+    /// Kills the processes of a function's ready instances, as a crash would, and waits until the platform knows.
+    ///
+    /// # Panics
+    /// Where it has none.
+    #[track_caller]
+    pub fn kill_instances(&self, name: &str) {
+        let pid = |instance: &Value| instance["pid"].as_u64().expect("a process");
+        let pids: Vec<u64> = self.instances(name).iter().map(pid).collect();
+        assert!(!pids.is_empty(), "{name} has no instance");
+        for pid in &pids {
+            // SAFETY: a signal to a process that the API names as an instance.
+            unsafe { libc::kill(*pid as i32, libc::SIGKILL) };
+        }
+        eventually(Duration::from_secs(10), "the platform knows that the instances are gone", || {
+            !self.instances(name).iter().any(|instance| pids.contains(&pid(instance)))
+        });
+    }
+
     /// The last lines of a function's log.
     pub fn logs(&self, name: &str) -> Vec<Value> {
         let answer = self.api().get(&format!("/v1/functions/{name}/logs?tail=10000")).ok();
@@ -248,8 +266,12 @@ fn launch(start: &Start, root: &Path) -> (Child, Served, mpsc::Receiver<String>)
     });
     let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("`up --json` says {line:?}: {error}"));
     let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no `{name}` in {line}")).to_owned();
-    let served =
-        Served { gateway: text("gateway"), api: text("api"), admin: text("admin"), token_file: text("token_file") };
+    let token_file = match start.before {
+        None => text("token_file"),
+        // Its mounts are its own: seen through its root.
+        Some(_) => format!("/proc/{}/root{}", child.id(), text("token_file")),
+    };
+    let served = Served { gateway: text("gateway"), api: text("api"), admin: text("admin"), token_file };
     (child, served, lines)
 }
 

