@@ -49,12 +49,14 @@ pub(crate) fn candidates<'a>(
     names: &'static [&'static str],
 ) -> impl Iterator<Item = PathBuf> + 'a {
     let all = names.iter().flat_map(move |name| folders.iter().map(move |folder| folder.join(name)));
-    // `/bin` is `/usr/bin` on most systems: the same program is tried once.
+    // `/bin` is `/usr/bin` on most systems: the same place is looked at once. By folder, because a virtual environment's
+    // Python is a link to another and not the same.
     let mut seen = Vec::new();
     all.filter(|path| reach::is_program(path)).filter(move |path| {
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let new = !seen.contains(&real);
-        seen.push(real);
+        let folder = path.parent().and_then(|folder| std::fs::canonicalize(folder).ok());
+        let place = (folder, path.file_name().map(ToOwned::to_owned));
+        let new = !seen.contains(&place);
+        seen.push(place);
         new
     })
 }

@@ -469,3 +469,24 @@ async fn a_missing_wasm_target_is_named() {
     assert_eq!(fault.code, Code::RuntimeUnavailable);
     assert!(fault.detail.contains("rustup target add wasm32-wasip2"), "{fault}");
 }
+
+/// An interpreter without pip, as a lean host has it: another Python's pip installs for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pip_of_another_python_will_do() {
+    let mut shop = Workshop::new();
+    let full = shop.tools.toolchain.runtime(types::Runtime::Python).unwrap().unwrap().path.clone();
+    let lean = shop.dir.path().join("lean");
+    output(Command::new(&full).args(["-m", "venv", "--without-pip"]).arg(&lean));
+    let files = [("app.py", "def handler(e, c): pass\n"), ("requirements.txt", "./vendor/greet-1-py3-none-any.whl\n")];
+    let source = shop.folder("hello", &files);
+    wheel(&source.join("vendor/greet-1-py3-none-any.whl"), &shop);
+
+    let alone = Toolchain::within([lean.join("bin")], false);
+    let both = Toolchain::within([lean.join("bin"), full.parent().unwrap().to_owned()], false);
+    shop.tools.toolchain = alone;
+    let fault = shop.build(&source).await.unwrap_err();
+    assert!(fault.code == Code::RuntimeUnavailable && fault.detail.contains("has no pip"), "{fault}");
+    shop.tools.toolchain = both;
+    let (_, names) = shop.artifact(&source).await;
+    assert!(names.contains(".mayfly/python/greet.py"), "{names:?}");
+}
