@@ -125,11 +125,21 @@ impl Prepared {
             }
             // Everything of ours is closed on exec already; this is for what is not ours.
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            exec(self.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+            for _ in 0..TEXT_BUSY_TRIES {
+                exec(self.program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+                if *libc::__errno_location() != libc::ETXTBSY {
+                    break;
+                }
+                libc::usleep(1000);
+            }
         }
         8
     }
 }
+
+/// A program that was unpacked a moment ago is "busy" while another process, forked just then, still holds it open for
+/// writing: until that one's own `exec`, some milliseconds.
+const TEXT_BUSY_TRIES: u32 = 500;
 
 type Exec = unsafe extern "C" fn(*const c_char, *const *const c_char, *const *const c_char) -> libc::c_int;
 

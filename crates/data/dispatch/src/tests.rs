@@ -135,7 +135,8 @@ fn revision(number: u32, concurrency: u32) -> Arc<Revision> {
 }
 
 fn target(revisions: &[(&Arc<Revision>, u8)]) -> Target {
-    let weighted = revisions.iter().map(|(revision, weight)| Weighted { revision: Arc::clone(revision), weight: *weight });
+    let weighted =
+        revisions.iter().map(|(revision, weight)| Weighted { revision: Arc::clone(revision), weight: *weight });
     Target { function: "hello".parse().unwrap(), alias: AliasName::live(), revisions: weighted.collect() }
 }
 
@@ -340,4 +341,3 @@ fn idle_revisions_are_forgotten_and_busy_ones_kept() {
     house.dispatcher.retain(&|_| false);
     assert!(house.dispatcher.load().is_empty());
 }
-

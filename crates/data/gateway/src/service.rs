@@ -6,7 +6,7 @@ use crate::{
     routes::{Match, Table},
 };
 use arc_swap::ArcSwap;
-use http::{Request, Response, Uri, header, uri::PathAndQuery};
+use http::{Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
 use types::{Code, Fault, InvocationId};
@@ -53,6 +53,8 @@ impl Service {
         let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer };
         let mut response = self.invoke.invoke(&found.target, call).await?;
         headers::remove_hop_by_hop(response.headers_mut());
+        // A proxy answers in its own version, whatever the instance speaks (RFC 9110 §2.5).
+        *response.version_mut() = Version::HTTP_11;
         Ok(response)
     }
 

@@ -124,7 +124,13 @@ fn a_request_is_forwarded_as_the_functions_own() {
     let keep = Arc::clone(&seen);
     let house = House::new(move |call| {
         *keep.lock() = Some(call.request);
-        async { Ok(Response::builder().header("connection", "x-private").header("x-private", "1").body(Body::from("ok")).unwrap()) }
+        async {
+            Ok(Response::builder()
+                .header("connection", "x-private")
+                .header("x-private", "1")
+                .body(Body::from("ok"))
+                .unwrap())
+        }
     });
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
     let reply = Reply::read(house.send(&format!(
@@ -149,7 +155,10 @@ fn faults_are_problem_documents() {
     let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!((reply.status, problem["code"].as_str()), (429, Some("capacity_exhausted")));
     assert_eq!(reply.headers["content-type"], "application/problem+json");
-    assert_eq!((reply.headers["retry-after"].as_str(), reply.headers["mayfly-error"].as_str()), ("1", "capacity_exhausted"));
+    assert_eq!(
+        (reply.headers["retry-after"].as_str(), reply.headers["mayfly-error"].as_str()),
+        ("1", "capacity_exhausted")
+    );
     assert_eq!(reply.headers["mayfly-request-id"].len(), 36);
     let reply = house.get("/nobody");
     assert_eq!((reply.status, reply.headers["mayfly-error"].as_str()), (404, "route_not_found"));

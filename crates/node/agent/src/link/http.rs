@@ -86,7 +86,10 @@ impl HttpLink {
         let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(refusal)) => {
-                permit.finish(End::fault(&refusal.fault));
+                let end = End::fault(&refusal.fault);
+                // An instance that nobody can connect to is no more: it must not be offered the call again.
+                let outcome = if refusal.call.is_some() { Outcome::Crashed } else { end.outcome };
+                permit.finish(End { outcome, ..end });
                 return Err(refusal);
             }
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),

@@ -98,8 +98,13 @@ impl House {
     }
 
     fn permit(&self, id: InvocationId) -> Permit {
-        let info =
-            CallInfo { id, instance: InstanceId::default(), arrived: Instant::now(), waited: Duration::ZERO, cold: false };
+        let info = CallInfo {
+            id,
+            instance: InstanceId::default(),
+            arrived: Instant::now(),
+            waited: Duration::ZERO,
+            cold: false,
+        };
         Permit::new(Arc::clone(&self.ends) as Arc<dyn Lease>, info)
     }
 
@@ -179,6 +184,7 @@ async fn nobody_listening_leaves_the_call_untouched() {
     assert_eq!(refusal.fault.code, Code::Unavailable);
     let call = refusal.call.expect("it can go to another instance");
     assert_eq!(call.request.into_body().collect(10).await.unwrap(), "ping");
+    assert_eq!(house.ends.outcomes(), [Outcome::Crashed], "so that it is not offered the call again");
 }
 
 #[tokio::test]
@@ -283,7 +289,8 @@ async fn limits_hold_for_streams_of_unknown_length() {
     assert_eq!(house.ends.until(2).await, [Outcome::Rejected, Outcome::FunctionError]);
 }
 
-type Chunks = StreamBody<std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + Send>>>;
+type Chunks =
+    StreamBody<std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + Send>>>;
 
 /// A body of chunks as they are sent.
 fn futures_channel() -> (mpsc::Sender<Bytes>, Chunks) {
@@ -347,7 +354,10 @@ async fn a_handler_gets_the_event_and_its_result_comes_back() {
     let link = house.handler();
     answer.send((b'R', r#"{"n":2}"#)).await.unwrap();
     let response = house.call(&link, Body::from(r#"{"n":1}"#), Shape::Event).await.unwrap();
-    assert_eq!((text(response).await.unwrap(), calls.recv().await.unwrap()), (r#"{"n":2}"#.into(), r#"{"n":1}"#.into()));
+    assert_eq!(
+        (text(response).await.unwrap(), calls.recv().await.unwrap()),
+        (r#"{"n":2}"#.into(), r#"{"n":1}"#.into())
+    );
     // An error is an answer to an event, and a fault to a request.
     answer.send((b'E', r#"{"errorType":"Boom","errorMessage":"no"}"#)).await.unwrap();
     let response = house.call(&link, Body::Empty, Shape::Event).await.unwrap();
@@ -402,6 +412,9 @@ async fn a_death_in_the_middle_says_how() {
         exit.send_replace(Some(Exit::Memory { used: 300 << 20, limit: 256 << 20 }));
     });
     let refusal = house.call(&house.handler(), Body::Empty, Shape::Event).await.unwrap_err();
-    assert_eq!((refusal.fault.code, &*refusal.fault.detail), (Code::MemoryExceeded, "the instance held 300MiB of 256MiB"));
+    assert_eq!(
+        (refusal.fault.code, &*refusal.fault.detail),
+        (Code::MemoryExceeded, "the instance held 300MiB of 256MiB")
+    );
     assert_eq!(house.ends.outcomes(), [Outcome::Crashed]);
 }
