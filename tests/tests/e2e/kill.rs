@@ -11,6 +11,8 @@ use mayfly_tests::{
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,6 +22,7 @@ use std::{
 };
 
 const ROUNDS_MIN: u32 = 8;
+/// More by MAYFLY_TEST_KILLS, which lifts the limit of time, too.
 const ROUNDS_MAX: u32 = 16;
 const TIME_MAX: Duration = Duration::from_secs(80);
 /// The kill comes within this time of the restart: a deploy takes a third of it.
@@ -153,8 +156,10 @@ fn kill_9_at_any_moment() {
     platform.deploy(&Folder::python("kill-daemon", "", DAEMON));
     let (known, version) = (FUNCTIONS.map(|_| Mutex::new(Known::default())), AtomicU64::new(0));
     let begun = Instant::now();
+    let asked: Option<u32> = std::env::var("MAYFLY_TEST_KILLS").ok().and_then(|text| text.parse().ok());
+    let (least, most) = asked.map_or((ROUNDS_MIN, ROUNDS_MAX), |asked| (asked, asked));
     let mut rounds = 0;
-    while rounds < ROUNDS_MIN || (rounds < ROUNDS_MAX && begun.elapsed() < TIME_MAX) {
+    while rounds < least || (rounds < most && begun.elapsed() < TIME_MAX) {
         rounds += 1;
         platform.gateway().get("/kill-daemon").ok();
         eventually(Duration::from_secs(10), "the daemon runs", || daemons() == 1);
@@ -177,10 +182,96 @@ fn kill_9_at_any_moment() {
     for (name, known) in FUNCTIONS.iter().zip(&known) {
         check_revisions(&platform, name, &known.lock().unwrap());
     }
+    check_disk(&platform);
     let dir = platform.data_dir();
     platform.kill9();
     drop(platform);
     assert_eq!(processes::touching(&dir), [], "something outlived the last kill");
+}
+
+/// What is stored is what revisions have; nothing is left of the attempts that were cut off.
+fn check_disk(platform: &Platform) {
+    let mut used = HashSet::new();
+    for function in platform.api().get("/v1/functions").ok().json()["functions"].as_array().unwrap() {
+        let path = format!("/v1/functions/{}/revisions", function["name"].as_str().unwrap());
+        let list = platform.api().get(&path).ok().json();
+        let artifacts =
+            list["revisions"].as_array().unwrap().iter().map(|r| r["artifact"].as_str().unwrap().to_owned());
+        used.extend(artifacts.map(|digest| digest.trim_start_matches("sha256:").to_owned()));
+    }
+    let dir = platform.data_dir();
+    let stored = files(&dir.join("blobs"));
+    for name in &stored {
+        let digest: String = name.chars().filter(char::is_ascii_hexdigit).collect();
+        assert!(
+            used.iter().any(|known| digest.ends_with(known.as_str()) || known.ends_with(&digest)),
+            "{name}: {used:?}"
+        );
+    }
+    assert_eq!(stored.len(), used.len(), "{stored:?}");
+    assert_eq!(files(&dir.join("deploy/work")), [""; 0]);
+}
+
+/// The names of all files below a folder.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    found
+}
+
+fn sleepers(seconds: &str) -> usize {
+    let words = format!(": sleep {seconds} ");
+    processes::all().iter().filter(|process| process.describe().ends_with(&words)).count()
+}
+
+/// The same for what builds: a tool that runs when the platform dies goes with it, and the attempt has failed.
+#[test]
+fn a_build_ends_with_its_platform() {
+    let mut platform = Platform::start();
+    let code = "def handler(event, context):\n    return 1\n";
+    let build = "[build]\ncommand = [\"sh\", \"-c\", \"setsid sleep 86403 & sleep 86404\"]";
+    let folder = Folder::python("slow-build", build, code);
+    let cli = platform.cli();
+    let deploy = cli.start(&["deploy", &folder.arg()]);
+    eventually(Duration::from_secs(10), "the tool runs", || sleepers("86404") == 1);
+    platform.kill9();
+    eventually(Duration::from_secs(5), "the tool is gone", || sleepers("86404") == 0);
+    drop(deploy);
+    platform.restart();
+    let list = platform.api().get("/v1/functions/slow-build/deployments").ok().json();
+    assert_eq!(list["deployments"][0]["stage"], "failed", "{list}");
+    platform.gateway().get("/slow-build").problem(404, "route_not_found");
+    assert_eq!(files(&platform.data_dir().join("deploy/work")), [""; 0]);
+    // It can be done again.
+    folder.write("mayfly.toml", "name = \"slow-build\"\nruntime = \"python\"\nentry = \"app.handler\"\n");
+    platform.deploy(&folder);
+    for process in processes::all().iter().filter(|process| process.describe().ends_with(": sleep 86403 ")) {
+        // SAFETY: a signal to what this test's own build command started in a session of its own.
+        unsafe { libc::kill(process.pid as i32, libc::SIGKILL) };
+        panic!("the tool's own daemon outlived the platform");
+    }
+}
+
+/// An orderly stop lets the calls that run end, takes no new ones, and leaves nothing.
+#[test]
+fn an_orderly_stop_lets_calls_end() {
+    let mut platform = Platform::start();
+    let code =
+        "import time\ndef handler(event, context):\n    print('in', flush=True)\n    time.sleep(1)\n    return 'out'\n";
+    platform.deploy(&Folder::python("ending", "", code));
+    let gateway = platform.gateway();
+    let call = thread::spawn(move || gateway.get("/ending"));
+    eventually(Duration::from_secs(10), "the call runs", || !platform.logs("ending").is_empty());
+    assert_eq!(platform.stop(Duration::from_secs(15)), Some(0), "{}", platform.log());
+    assert_eq!(call.join().unwrap().ok().json(), "out");
+    platform.expect_no_process(Duration::from_secs(1));
+    assert!(platform.gateway().try_send("GET", "/ending", "").is_err(), "it still listens");
 }
 
 /// Work, a kill in the midst of it, and a restart. Returns what ran at the kill.
