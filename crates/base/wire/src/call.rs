@@ -25,7 +25,7 @@ pub struct Call {
     pub request: http::Request<Body>,
     pub shape: Shape,
     pub arrived: Instant,
-    /// Everything, waiting included, ends here. The dispatcher sets it from the revision's timeout.
+    /// User code has until here: the dispatcher sets it to the revision's timeout from the moment the call has a slot.
     pub deadline: Instant,
     /// Who called, where it came over a network.
     pub peer: Option<IpAddr>,

@@ -109,7 +109,7 @@ pub struct UpArgs {
     /// Deploy the examples, call each once and show a table [default of DIR: ./examples]
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "examples")]
     pub demo: Option<PathBuf>,
-    /// Threads that serve requests [default: one for each core]
+    /// Threads that serve requests [default: one for every two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lanes: Option<u16>,
 }

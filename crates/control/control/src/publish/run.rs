@@ -19,11 +19,24 @@ use types::{Code, Fault, Millis};
 
 /// Starts the tool and a guard beside it, in one process group. The guard waits for the end of the pipe that the platform
 /// holds; when the platform dies, even by SIGKILL, it ends the group, so that no build goes on unseen.
+///
+/// A daemon that a tool puts into a session of its own is told by the mark in its environment.
 const SUPERVISOR: &str = r#"
 exec 3<&0 </dev/null
-"$@" 3<&- &
+mark=$1
+shift
+MAYFLY_BUILD=$mark "$@" 3<&- &
 tool=$!
-{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 &
+{
+    read -r _ <&3
+    for file in /proc/[0-9]*/environ; do
+        if grep -qF "MAYFLY_BUILD=$mark" "$file"; then
+            pid=${file#/proc/}
+            kill -KILL "${pid%/environ}"
+        fi
+    done
+    kill -KILL 0
+} >/dev/null 2>&1 &
 guard=$!
 wait "$tool"
 status=$?
@@ -121,7 +134,9 @@ impl Session<'_> {
             // One pipe for both: the lines keep their order.
             (None, stdout_child.try_clone().map_err(started)?)
         };
-        let mut group = Group::spawn(self.command(call), stdout_child, stderr_child).map_err(started)?;
+        let mark = Mark::new();
+        let command = self.command(call, &mark);
+        let mut group = Group::spawn(command, mark, stdout_child, stderr_child).map_err(started)?;
 
         let mut captured = Vec::new();
         let read = async {
@@ -144,9 +159,9 @@ impl Session<'_> {
         }
     }
 
-    fn command(&self, call: &Call) -> Command {
+    fn command(&self, call: &Call, mark: &Mark) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SUPERVISOR, "sh"]).arg(&call.program).args(&call.args).current_dir(self.dir);
+        command.args(["-c", SUPERVISOR, "sh", &mark.0]).arg(&call.program).args(&call.args).current_dir(self.dir);
         command.env_clear().envs(environment());
         if let Some(home) = &self.home {
             command.env("HOME", home);
@@ -203,18 +218,44 @@ fn pipes() -> io::Result<(pipe::Receiver, io::PipeWriter)> {
     Ok((pipe::Receiver::from_owned_fd(reader.into())?, writer))
 }
 
+/// What a tool's processes carry in their environment, wherever they went.
+struct Mark(String);
+
+impl Mark {
+    fn new() -> Self {
+        Self(types::id::DeploymentId::random().to_string())
+    }
+
+    /// Ends every process that carries the mark.
+    fn kill(&self) {
+        let mark = format!("MAYFLY_BUILD={}", self.0);
+        let carries = |environ: &[u8]| environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            if carries(&environ)
+                && let Some(pid) = Pid::from_raw(pid)
+            {
+                // It fails where it has just ended by itself.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
 /// A process group of its own; nothing of it is left when this is dropped.
 struct Group {
     leader: Child,
     id: Option<Pid>,
+    mark: Mark,
 }
 
 impl Group {
-    fn spawn(mut command: Command, stdout: io::PipeWriter, stderr: io::PipeWriter) -> io::Result<Self> {
+    fn spawn(mut command: Command, mark: Mark, stdout: io::PipeWriter, stderr: io::PipeWriter) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr).process_group(0).kill_on_drop(true);
         let leader = command.spawn()?;
         let id = leader.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { leader, id })
+        Ok(Self { leader, id, mark })
     }
 
     /// Waits for the leader's end while `read` takes its output; what it left behind is ended then.
@@ -240,6 +281,7 @@ impl Group {
         if let Some(id) = self.id.take() {
             // It fails where nothing of the group is left.
             let _ = rustix::process::kill_process_group(id, Signal::KILL);
+            self.mark.kill();
         }
     }
 }
