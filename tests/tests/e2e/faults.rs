@@ -394,7 +394,7 @@ fn a_flood_of_output_is_bounded() {
         files.map(|file| file.metadata().map_or(0, |meta| meta.len())).sum()
     };
     // 8 MiB a file, 4 files: what `agent::LogOptions` promises, and a line over.
-    assert!(size() <= (4 * 8 << 20) + (64 << 10), "{} bytes of log", size());
+    assert!(size() <= ((4 * 8) << 20) + (64 << 10), "{} bytes of log", size());
     println!("200,000 lines: the platform grew from {before} to {most} MiB, the log has {} KiB", size() >> 10);
     assert!(most < before + 64, "the platform grew from {before} to {most} MiB");
     eventually(SOON, "the last line is there", || {

@@ -235,13 +235,13 @@ fn sleepers(seconds: &str) -> usize {
 fn a_build_ends_with_its_platform() {
     let mut platform = Platform::start();
     let code = "def handler(event, context):\n    return 1\n";
-    let build = "[build]\ncommand = [\"sh\", \"-c\", \"setsid sleep 86403 & sleep 86404\"]";
+    let build = "[build]\ncommand = [\"sh\", \"-c\", \"sleep 86404 & sleep 86404\"]";
     let folder = Folder::python("slow-build", build, code);
     let cli = platform.cli();
     let deploy = cli.start(&["deploy", &folder.arg()]);
-    eventually(Duration::from_secs(10), "the tool runs", || sleepers("86404") == 1);
+    eventually(Duration::from_secs(10), "the tool and its child run", || sleepers("86404") == 2);
     platform.kill9();
-    eventually(Duration::from_secs(5), "the tool is gone", || sleepers("86404") == 0);
+    eventually(Duration::from_secs(5), "both are gone", || sleepers("86404") == 0);
     drop(deploy);
     platform.restart();
     let list = platform.api().get("/v1/functions/slow-build/deployments").ok().json();
@@ -251,11 +251,29 @@ fn a_build_ends_with_its_platform() {
     // It can be done again.
     folder.write("mayfly.toml", "name = \"slow-build\"\nruntime = \"python\"\nentry = \"app.handler\"\n");
     platform.deploy(&folder);
-    for process in processes::all().iter().filter(|process| process.describe().ends_with(": sleep 86403 ")) {
-        // SAFETY: a signal to what this test's own build command started in a session of its own.
-        unsafe { libc::kill(process.pid as i32, libc::SIGKILL) };
-        panic!("the tool's own daemon outlived the platform");
+}
+
+/// What a build tool leaves in a session of its own (a compiler's server, Gradle's daemon) does not outlive the build.
+#[test]
+fn a_builds_daemon_ends_with_it() {
+    let platform = Platform::shared();
+    let build = "[build]\ncommand = [\"sh\", \"-c\", \"setsid sleep 86403 >/dev/null 2>&1 &\"]";
+    let folder = Folder::python("build-daemon", build, "def handler(event, context):\n    return 1\n");
+    platform.deploy(&folder);
+    let daemons = || {
+        let all = processes::all();
+        all.into_iter().filter(|process| process.describe().ends_with(": sleep 86403 ")).collect::<Vec<_>>()
+    };
+    let begun = Instant::now();
+    while !daemons().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(20));
     }
+    let left = daemons();
+    for process in &left {
+        // SAFETY: a signal to what this test's own build command started.
+        unsafe { libc::kill(process.pid as i32, libc::SIGKILL) };
+    }
+    assert_eq!(left, [], "the daemon outlived its build");
 }
 
 /// An orderly stop lets the calls that run end, takes no new ones, and leaves nothing.
