@@ -137,7 +137,7 @@ impl wire::Invocations for Dispatcher {
             .filter(|pool| pool.revision().id.function == *function)
             .flat_map(|pool| pool.recent(limit))
             .collect();
-        all.sort_by(|a, b| b.started.cmp(&a.started));
+        all.sort_by_key(|invocation| std::cmp::Reverse(invocation.started));
         all.truncate(limit);
         all
     }

@@ -25,7 +25,7 @@ struct Slot {
 
 struct Waiter {
     info: CallInfo,
-    granted: oneshot::Sender<Result<(Arc<dyn Link>, Permit), Fault>>,
+    granted: oneshot::Sender<Result<Granted, Fault>>,
 }
 
 #[derive(Default)]

@@ -83,11 +83,13 @@ fn way(revision: &Revision, places: &Places) -> Way {
 /// A program of a `command`: the runtime's interpreter by its usual name, a path in the artifact, a bare name in `PATH`.
 fn resolve(program: &str, revision: &Revision, places: &Places, programs: &dyn Programs) -> Result<PathBuf, Fault> {
     let runtime = revision.spec.runtime;
-    let interpreter = match (runtime, program) {
-        (Runtime::Nodejs, "node") | (Runtime::Python, "python" | "python3") | (Runtime::Java, "java") => true,
-        _ => false,
+    let interpreter = match runtime {
+        Runtime::Nodejs => &["node"][..],
+        Runtime::Python => &["python", "python3"],
+        Runtime::Java => &["java"],
+        Runtime::Go | Runtime::Rust | Runtime::Binary | Runtime::Wasm => &[],
     };
-    if interpreter {
+    if interpreter.contains(&program) {
         return programs.interpreter(runtime);
     }
     if program.starts_with('/') {

@@ -103,10 +103,10 @@ pub trait Instance: Send + Sync + fmt::Debug {
 
     /// Bytes of memory that its processes hold alone: anonymous and shared-memory pages (RssAnon + RssShmem). Pages of
     /// files can be taken back and do not count, nor does the platform's own part. Processes begun in
-    /// the last 400 ms may be missing.
+    /// the last second may be missing.
     fn memory(&self) -> u64;
 
-    /// CPU time of its processes, ended ones that were waited for included. At most 400 ms old; 0 once it is gone.
+    /// CPU time of its processes, ended ones that were waited for included. At most a second old; 0 once it is gone.
     fn cpu(&self) -> Duration;
 
     /// Waits until no process of it is left.

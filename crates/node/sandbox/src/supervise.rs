@@ -25,7 +25,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const KILL_PATIENCE: Duration = Duration::from_secs(3);
 /// How old a table of processes may be for metering. Reading it costs some 10 µs for each process of the machine, and
 /// it only says which processes there are: what each holds is read afresh.
-const TABLE_AGE: Duration = Duration::from_millis(400);
+const TABLE_AGE: Duration = Duration::from_secs(1);
 
 /// What is wanted of the instance; it never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -162,8 +162,11 @@ async fn feed(
             return;
         }
     }
+    if !filter.follow {
+        return;
+    }
     let mut last: Option<LogLine> = None;
-    while filter.follow {
+    loop {
         let line = tokio::select! {
             line = live.recv() => line,
             () = sender.closed() => return,
