@@ -147,7 +147,7 @@ fn the_same_content_makes_no_new_revision() {
 #[test]
 fn a_second_start_serves_at_once() {
     let mut platform = Platform::start();
-    platform.deploy(&Folder::python("stays", "", "def handler(event, context):\n    return 'here'\n"));
+    platform.deploy(&Folder::python("stays", "", "print('loaded')\ndef handler(event, context):\n    return 'here'\n"));
     platform.deploy(&Folder::node_server(
         "serves",
         "[[trigger]]\nhttp = { path = \"/served/*\" }",
@@ -159,6 +159,8 @@ fn a_second_start_serves_at_once() {
     // The first request after the line that says that it serves.
     assert_eq!(platform.gateway().get("/stays").ok().json(), "here");
     assert_eq!(platform.gateway().get("/served/a").ok().text(), "at /served/a");
+    // What was printed before is there still.
+    assert!(platform.logs("stays").iter().any(|line| line["text"] == "loaded"));
     assert_eq!(platform.mayfly(&["--json", "list"]).ok().json()["functions"].as_array().unwrap().len(), 2);
 }
 

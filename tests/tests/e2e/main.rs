@@ -12,5 +12,8 @@ mod faults;
 mod journey;
 mod kill;
 mod load;
+mod protocol;
+mod races;
+mod runtimes;
 mod scale;
 mod traffic;
