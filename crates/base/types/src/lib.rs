@@ -1,6 +1,6 @@
 //! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
 //!
-//! Reading order: [`id`] and [`unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
+//! Reading order: [`id`] and [`mod@unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
 //! becomes; [`record`] is what the platform stores; [`fault`] is how anything fails; [`api`] is how it is told.
 //!
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
