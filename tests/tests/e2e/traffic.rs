@@ -72,6 +72,24 @@ fn moving_an_alias_fails_no_request() {
     load.none_failed();
 }
 
+/// `mayfly deploy && curl`: what was acknowledged is what the next request gets, whatever else goes on.
+#[test]
+fn an_acknowledged_change_is_seen_by_the_next_request() {
+    let platform = Platform::shared();
+    with_two_revisions(&platform, "prompt");
+    let others: Vec<Load> = (0..3).map(|_| Load::start(&platform.gateway(), "/prompt")).collect();
+    for turn in 0..200 {
+        let revision = turn % 2 + 1;
+        let targets = json!({"targets": [{"revision": revision, "weight": 100}]}).to_string();
+        platform.api().send("PUT", "/v1/functions/prompt/aliases/live", targets).ok();
+        let answer = platform.gateway().get("/prompt").ok().json();
+        assert_eq!(answer, revision.to_string(), "after {turn} moves");
+    }
+    for load in others {
+        load.none_failed();
+    }
+}
+
 /// "host and path routes to an alias, `/<function>/…` by default".
 #[test]
 fn routes_lead_by_host_path_and_method() {
