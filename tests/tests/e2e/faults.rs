@@ -369,6 +369,75 @@ fn daemons_die_with_their_instance() {
     assert!(processes::descendants(platform.pid()).is_empty());
 }
 
+const STOPS: &str = r#"
+import http.server, os, signal, sys, threading
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = str(os.getpid()).encode()
+        self.send_response(200)
+        self.send_header('content-length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+def stop(*_):
+    print('asked to stop', flush=True)
+    if os.environ['HOW'] == 'politely':
+        os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()
+"#;
+
+/// "stop with SIGTERM → grace → SIGKILL".
+#[test]
+fn instances_are_asked_before_they_are_killed() {
+    let platform = Platform::start();
+    for (how, least, most) in [("politely", 0.0, 1.9), ("never", 1.8, 4.0)] {
+        let name = format!("stops-{how}");
+        let manifest = format!("stop_grace = \"2s\"\n[scale]\nmin = 1\n[env]\nHOW = \"{how}\"");
+        platform.deploy(&Folder::python_server(&name, &manifest, STOPS));
+        let pid: u32 = platform.gateway().get(&format!("/{name}")).ok().text().parse().unwrap();
+        let mut follower = platform.cli().start(&["logs", &name, "-f"]);
+        let deleted = Instant::now();
+        platform.mayfly(&["delete", &name, "--yes"]).ok();
+        follower.line(SOON, "it is asked", |line| line.contains("asked to stop"));
+        let asked = Instant::now();
+        eventually(SOON, "it is gone", || !processes::is_alive(pid));
+        let took = asked.elapsed().as_secs_f64();
+        assert!((least..most).contains(&took), "{how}: gone {took} s after SIGTERM, {:?} in all", deleted.elapsed());
+    }
+}
+
+const FORKS: &str = r#"
+import os, signal
+def handler(event, context):
+    children = []
+    try:
+        while len(children) < 5000:
+            pid = os.fork()
+            if pid == 0:
+                signal.pause()
+                os._exit(0)
+            children.append(pid)
+    except OSError:
+        pass
+    return len(children)
+"#;
+
+/// "rlimits for files and processes": a fork bomb is held to its own limit, and all of it goes with its instance.
+#[test]
+fn a_fork_bomb_is_held() {
+    let platform = Platform::start();
+    platform.deploy(&Folder::python("forks", "timeout = \"60s\"\nmemory = \"4GiB\"", FORKS));
+    platform.deploy(&Folder::python("bystander", "", "def handler(event, context):\n    return 'fine'\n"));
+    let forked = platform.gateway().get("/forks").ok().json().as_u64().unwrap();
+    assert!((100..=1024).contains(&forked), "{forked} processes");
+    assert_eq!(platform.gateway().get("/bystander").ok().json(), "fine");
+    platform.deploy(&Folder::python("newcomer", "", "def handler(event, context):\n    return 'fine'\n"));
+    for name in ["forks", "bystander", "newcomer"] {
+        platform.mayfly(&["delete", name, "--yes"]).ok();
+    }
+    eventually(Duration::from_secs(30), "all are gone", || processes::descendants(platform.pid()).is_empty());
+}
+
 /// "stdout/stderr captured per line …, kept on disk with rotation and a byte limit": a flood neither fills the disk
 /// nor the platform's memory, and the calls go on.
 #[test]

@@ -22,6 +22,10 @@ fn from_init_to_delete() {
     let deployed = cli.run(&["deploy"]).ok();
     let url = format!("{}/hello", platform.gateway_url());
     assert!(deployed.stdout.contains(&url), "{deployed:?}");
+    // "Progress is shown on long work (upload, build, start)": without a terminal, a line for each step.
+    for step in ["packing", "uploading", "Starting hello@1"] {
+        assert!(deployed.stderr.contains(step), "{step}: {deployed:?}");
+    }
     let gateway = platform.gateway();
     let answer = gateway.get("/hello?name=ada").ok();
     assert_eq!(answer.json()["message"], "hello, ada");
