@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::ensure;
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -99,7 +99,7 @@ async fn deploy(platform: &Platform, case: &Case) -> anyhow::Result<f64> {
     Ok(ms)
 }
 
-fn scale_to_zero(folder: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn scale_to_zero(folder: &Path) -> anyhow::Result<PathBuf> {
     let manifest = folder.join("mayfly.toml");
     let text = std::fs::read_to_string(&manifest)?;
     std::fs::write(&manifest, text.replace("min = 1", "min = 0"))?;
@@ -115,9 +115,16 @@ async fn first_byte(connection: &mut Connection, name: &str) -> anyhow::Result<f
 /// Milliseconds of an interpreter that has nothing to do.
 fn bare(command: &[&str]) -> anyhow::Result<Option<f64>> {
     let Some((program, args)) = command.split_first() else { return Ok(None) };
+    let program = if *program == "python3" { python()? } else { program.into() };
     let begun = Instant::now();
     Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     Ok(Some(begun.elapsed().as_secs_f64() * 1e3))
+}
+
+/// Python itself: what stands in `PATH` may be a script that looks for it.
+fn python() -> anyhow::Result<PathBuf> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable, end='')"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.into())
 }
 
 fn width(values: &[f64]) -> f64 {

@@ -4,6 +4,7 @@ use crate::{
     cpu::Meter,
     load::{self, Address, Sample},
     options::Options,
+    report::Row,
 };
 use anyhow::Context;
 use std::time::Duration;
@@ -19,6 +20,19 @@ pub struct Side {
     pub address: Address,
     pub request: Vec<u8>,
     pub meter: Option<Meter>,
+}
+
+/// What is taken of a sample.
+pub type Read = fn(&Sample) -> f64;
+
+pub fn cpu(sample: &Sample) -> f64 {
+    sample.cpu_us
+}
+pub fn p50(sample: &Sample) -> f64 {
+    sample.p50_us
+}
+pub fn rate(sample: &Sample) -> f64 {
+    sample.per_second
 }
 
 /// Rounds of one side, in the order in which they were run.
@@ -47,6 +61,13 @@ impl Rounds {
         values.sort_by(f64::total_cmp);
         let at = |part: f64| values.get(((values.len() - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0);
         (at(0.75) - at(0.25)) / at(0.5)
+    }
+
+    /// A row of the median, beside another side's in the same rounds.
+    pub fn row(&self, what: impl Into<String>, unit: &'static str, name: &str, other: &Self, read: Read) -> Row {
+        Row::new(what, self.median(read), unit)
+            .against(name, other.median(read), self.ratio(other, read))
+            .spread(self.spread(read))
     }
 
     pub fn line(&self, name: &str, connections: usize) -> String {
@@ -100,7 +121,9 @@ mod tests {
 
     fn rounds(cpu: &[f64]) -> Rounds {
         Rounds(
-            cpu.iter().map(|us| Sample { per_second: 1.0, cpu_us: *us, user: 0.5, p50_us: *us, p99_us: *us }).collect(),
+            cpu.iter()
+                .map(|us| Sample { requests: 1, per_second: 1.0, cpu_us: *us, user: 0.5, p50_us: *us, p99_us: *us })
+                .collect(),
         )
     }
 

@@ -6,12 +6,13 @@ use crate::{
     load::get,
     options::Options,
     platform::Platform,
-    report::{Report, Row},
+    report::Report,
+    yardstick::{self, Yardstick},
 };
-use anyhow::Context;
+use anyhow::bail;
 
 /// Instances, and connections that keep all of them busy.
-const MANY: usize = 8;
+pub const MANY: usize = 8;
 
 /// Example, what it stands for, goal in µs of the platform's CPU.
 const HANDLERS: [(&str, &str, &str); 6] = [
@@ -48,25 +49,25 @@ async fn measure(report: &mut Report, options: &Options, example: &str, what: &s
     };
     let ours = side(what, &platform, example)?;
     let other = other.as_ref().map(|platform| side("other build", platform, example)).transpose()?;
-    let mut sides = vec![&ours];
+    let yardstick = Yardstick::start()?;
+    let bare = yardstick.side();
+    let mut sides = vec![&ours, &bare];
     sides.extend(&other);
     for connections in [MANY, 1] {
         let rounds = duel::run(&sides, connections, options).await?;
-        let own = rounds.first().context("no rounds")?;
+        let [own, bare, others @ ..] = rounds.as_slice() else { bail!("no rounds") };
         let name = format!("{what}, c={connections}");
-        let row =
-            Row::new(format!("cpu per call, {name}"), own.median(|s| s.cpu_us), "µs").spread(own.spread(|s| s.cpu_us));
-        let row = if connections == MANY { row.goal(goal) } else { row };
-        report.row(match rounds.get(1) {
-            Some(other) => row.against("other build", other.median(|s| s.cpu_us), own.ratio(other, |s| s.cpu_us)),
-            None => row,
-        });
-        report.row(Row::new(format!("p50, {name}"), own.median(|s| s.p50_us), "µs").spread(own.spread(|s| s.p50_us)));
+        let row = own.row(format!("cpu per call, {name}"), "µs", yardstick::NAME, bare, duel::cpu);
+        report.row(if connections == MANY { row.goal(goal) } else { row });
+        report.row(own.row(format!("p50, {name}"), "µs", yardstick::NAME, bare, duel::p50));
+        for other in others {
+            report.row(own.row(format!("cpu per call, {name}"), "µs", "other build", other, duel::cpu));
+        }
     }
     Ok(())
 }
 
-async fn deployed(binary: &std::path::Path, example: &str) -> anyhow::Result<Platform> {
+pub async fn deployed(binary: &std::path::Path, example: &str) -> anyhow::Result<Platform> {
     let platform = Platform::start(binary)?;
     let scale = format!("[scale]\nmin = {MANY}\nmax = {MANY}\n");
     platform.deploy(&folder::example(&platform.place(), example, &scale)?)?;

@@ -35,6 +35,8 @@ const LATENCIES_MAX: usize = 4_000_000;
 /// What one round of load saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
+    /// All, those of the run-up included.
+    pub requests: u64,
     pub per_second: f64,
     /// CPU µs per request of the metered processes; 0 where none is metered.
     pub cpu_us: f64,
@@ -91,6 +93,7 @@ pub async fn run(
     let (cpu, user) = after.since(before);
     let mut nanos = std::mem::take(&mut *tally.nanos.borrow_mut());
     Ok(Sample {
+        requests: tally.requests.get(),
         per_second: requests as f64 / took.as_secs_f64(),
         cpu_us: cpu / requests as f64,
         user,

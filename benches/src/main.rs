@@ -12,20 +12,24 @@ mod load;
 mod nginx;
 mod options;
 mod platform;
+mod profile;
 mod proxy;
 mod report;
 mod upstream;
 mod wasm;
 mod wasmtime;
+mod yardstick;
 
 use anyhow::bail;
 use options::Options;
 
 const USAGE: &str = "usage: mayfly-bench proxy|handler|wasm|cold|all
+       mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
     --binary FILE    the platform to measure [target/release/mayfly, built first]
     --against FILE   another build of it, measured in the same rounds
+    --connections N  of a profile
     --only TEXT      only the functions whose name contains it (handler, cold)";
 
 fn main() -> anyhow::Result<()> {
@@ -39,11 +43,15 @@ fn main() -> anyhow::Result<()> {
     local.block_on(&runtime, async {
         match name.as_str() {
             // What `proxy` deploys: this binary is its own upstream.
-            "upstream" => upstream::serve().await,
+            "upstream" => upstream::serve(&args).await,
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "handler" => handler::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
             "cold" => cold::run(&Options::parse(&args)?).await,
+            "profile" if !args.is_empty() => {
+                let bench = args.remove(0);
+                profile::run(&bench, &Options::parse(&args)?).await
+            }
             "all" => {
                 let options = Options::parse(&args)?;
                 proxy::run(&options).await?;

@@ -16,11 +16,13 @@ pub struct Options {
     /// Another build of it, for what an edit changes.
     pub against: Option<PathBuf>,
     pub only: Option<String>,
+    pub connections: Option<usize>,
 }
 
 impl Options {
     pub fn parse(args: &[String]) -> anyhow::Result<Self> {
-        let (mut rounds, mut seconds, mut binary, mut against, mut only) = (5, 3.0, None, None, None);
+        let (mut rounds, mut seconds, mut binary, mut against, mut only, mut connections) =
+            (5, 3.0, None, None, None, None);
         let mut args = args.iter();
         while let Some(option) = args.next() {
             let value = args.next().with_context(|| format!("{option} needs a value"))?;
@@ -29,6 +31,7 @@ impl Options {
                 "--seconds" => seconds = value.parse()?,
                 "--binary" => binary = Some(PathBuf::from(value).canonicalize()?),
                 "--against" => against = Some(PathBuf::from(value).canonicalize()?),
+                "--connections" => connections = Some(value.parse()?),
                 "--only" => only = Some(value.clone()),
                 other => bail!("there is no option {other}"),
             }
@@ -38,7 +41,7 @@ impl Options {
             Some(binary) => binary,
             None => build()?,
         };
-        Ok(Self { rounds, round: Duration::from_secs_f64(seconds), binary, against, only })
+        Ok(Self { rounds, round: Duration::from_secs_f64(seconds), binary, against, only, connections })
     }
 
     pub fn wants(&self, name: &str) -> bool {

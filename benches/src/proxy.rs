@@ -6,24 +6,14 @@
 use crate::{
     duel::{self, Rounds, Side},
     folder,
-    load::{Address, Sample, get},
+    load::{Address, get},
     nginx::Nginx,
     options::Options,
     platform::Platform,
     report::{Report, Row},
 };
 
-const MANY: usize = 32;
-
-fn cpu(sample: &Sample) -> f64 {
-    sample.cpu_us
-}
-fn p50(sample: &Sample) -> f64 {
-    sample.p50_us
-}
-fn rate(sample: &Sample) -> f64 {
-    sample.per_second
-}
+pub const MANY: usize = 32;
 
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::new("proxy");
@@ -56,7 +46,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     report.finish()
 }
 
-async fn deployed(binary: &std::path::Path) -> anyhow::Result<Platform> {
+pub async fn deployed(binary: &std::path::Path) -> anyhow::Result<Platform> {
     let platform = Platform::start(binary)?;
     platform.deploy(&folder::upstream(&platform.place(), "upstream")?)?;
     platform.wait_ready("upstream", 1).await?;
@@ -70,43 +60,22 @@ fn side(name: &str, platform: &Platform) -> anyhow::Result<Side> {
 }
 
 fn rows(report: &mut Report, many: &[Rounds], one: &[Rounds]) {
-    let [direct, nginx, plain, ours, ..] = many else { return };
+    let [direct, nginx, plain, ours, others @ ..] = many else { return };
     let what = "cpu per request, http over unix";
-    report.row(
-        Row::new(what, ours.median(cpu), "µs")
-            .against("nginx", nginx.median(cpu), ours.ratio(nginx, cpu))
-            .goal("≤ 1.5 × nginx")
-            .spread(ours.spread(cpu)),
-    );
-    report.row(Row::new(format!("{what}, nginx sets no headers"), ours.median(cpu), "µs").against(
-        "nginx",
-        plain.median(cpu),
-        ours.ratio(plain, cpu),
-    ));
-    report.row(
-        Row::new("requests per second, c=32", ours.median(rate), "/s")
-            .against("nginx", nginx.median(rate), ours.ratio(nginx, rate))
-            .spread(ours.spread(rate)),
-    );
-    report.row(Row::new("requests per second, c=32, direct", direct.median(rate), "/s"));
-    if let Some(other) = many.get(4) {
-        report.row(Row::new(what, ours.median(cpu), "µs").against(
-            "other build",
-            other.median(cpu),
-            ours.ratio(other, cpu),
-        ));
+    report.row(ours.row(what, "µs", "nginx", nginx, duel::cpu).goal("≤ 1.5 × nginx"));
+    report.row(ours.row(format!("{what}, nginx sets no headers"), "µs", "nginx", plain, duel::cpu));
+    for other in others {
+        report.row(ours.row(what, "µs", "other build", other, duel::cpu));
     }
+    report.row(ours.row("requests per second, c=32", "/s", "nginx", nginx, duel::rate));
+    report.row(Row::new("requests per second, c=32, direct", direct.median(duel::rate), "/s"));
     let [direct, nginx, _, ours, ..] = one else { return };
-    let added = |side: &Rounds| side.difference(direct, p50);
+    let added = |side: &Rounds| side.difference(direct, duel::p50);
     report.row(
         Row::new("p50 added, c=1", added(ours), "µs")
             .against("nginx", added(nginx), added(ours) / added(nginx))
             .goal("≤ 40 µs")
-            .spread(ours.spread(p50)),
+            .spread(ours.spread(duel::p50)),
     );
-    report.row(
-        Row::new("cpu per request, c=1", ours.median(cpu), "µs")
-            .against("nginx", nginx.median(cpu), ours.ratio(nginx, cpu))
-            .spread(ours.spread(cpu)),
-    );
+    report.row(ours.row("cpu per request, c=1", "µs", "nginx", nginx, duel::cpu));
 }

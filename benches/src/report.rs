@@ -2,7 +2,7 @@
 
 use crate::options::target;
 use serde::Serialize;
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Rounds that lie further apart than this are called noisy.
 const NOISY: f64 = 0.10;
@@ -20,8 +20,8 @@ struct Machine {
     cores: usize,
     kernel: String,
     memory_mib: u64,
-    /// One minute's load average at the start: what else ran.
-    load: f64,
+    /// Share of its cores that others kept busy at the start.
+    busy: f64,
 }
 
 /// One measured number. `baseline` is what `against` needed in the same run, and `ratio` the value over it.
@@ -64,12 +64,15 @@ impl Row {
 }
 
 impl Report {
-    /// Begins a report and says so.
+    /// Begins a report and says so; looks at the machine for half a second.
     pub fn new(name: &'static str) -> Self {
         let machine = Machine::here();
         println!(
-            "{name}: {} × {}, Linux {}, load {:.2} at the start",
-            machine.cores, machine.cpu, machine.kernel, machine.load
+            "{name}: {} × {}, Linux {}; others keep {:.0} % of it busy",
+            machine.cores,
+            machine.cpu,
+            machine.kernel,
+            machine.busy * 100.0
         );
         Self { name, machine, rows: Vec::new() }
     }
@@ -142,9 +145,25 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             memory_mib: memory.unwrap_or(0) >> 10,
-            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+            busy: busy(),
         }
     }
+}
+
+/// The cores' busy share over half a second (the first line of `/proc/stat`, proc(5)).
+fn busy() -> f64 {
+    let ticks = || -> Vec<f64> {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_millis(500));
+    let passed: Vec<f64> = ticks().iter().zip(&before).map(|(now, before)| now - before).collect();
+    // The fourth is idle, the fifth waits for a disk.
+    let idle: f64 = passed.iter().skip(3).take(2).sum();
+    let all: f64 = passed.iter().sum();
+    if all > 0.0 { 1.0 - idle / all } else { 0.0 }
 }
 
 #[cfg(test)]

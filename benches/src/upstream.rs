@@ -1,4 +1,4 @@
-//! The function behind the proxies: a server that does as little as one can, on `$MAYFLY_SOCKET`.
+//! The function behind the proxies, and the yardstick: a server that does as little as one can.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -6,21 +6,38 @@ use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use tokio::net::UnixListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+};
 
 const ANSWER: &[u8] = b"{\"message\":\"hello, bench\"}\n";
 
-/// Serves until it is killed.
-pub async fn serve() -> anyhow::Result<()> {
+/// Makes it listen on a free port, which it prints.
+pub const TCP: &str = "--tcp";
+
+/// Serves on `$MAYFLY_SOCKET` or a free port until it is killed.
+pub async fn serve(args: &[String]) -> anyhow::Result<()> {
+    if args.iter().any(|arg| arg == TCP) {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::task::spawn_local(connection(stream));
+        }
+    }
     let socket = std::env::var_os("MAYFLY_SOCKET").context("MAYFLY_SOCKET is not set: the platform starts this")?;
     let listener = UnixListener::bind(&socket)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::task::spawn_local(async move {
-            // A client that goes away is none of its business.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
-        });
+        tokio::task::spawn_local(connection(stream));
     }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+    // A client that goes away is none of its business.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 
 async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,17 +1,18 @@
 //! Bench `wasm`: a component with a new instance for each request, warm and never run before.
 
 use crate::{
-    duel::{self, Side, median},
+    duel::{self, Side},
     folder,
     load::{Connection, get, percentile},
     options::Options,
     platform::Platform,
     report::{Report, Row},
     wasmtime::Serve,
+    yardstick::Yardstick,
 };
-use anyhow::{Context, ensure};
+use anyhow::{bail, ensure};
 
-const NAME: &str = "hello-wasm";
+pub const NAME: &str = "hello-wasm";
 /// Components that are called once each.
 const COLD: usize = 50;
 /// Calls that tell what a warm one takes.
@@ -37,36 +38,27 @@ async fn warm(report: &mut Report, options: &Options) -> anyhow::Result<()> {
             None
         }
     };
-    let mut sides = vec![side("mayfly", &platform)?];
-    let serve = serve.as_ref().map(|serve| ("wasmtime serve", serve.address(), serve.meter()));
-    sides.extend(serve.map(|(name, address, meter)| Side {
-        name: name.into(),
-        address,
-        request: get("/"),
-        meter: Some(meter),
-    }));
+    let yardstick = Yardstick::start()?;
+    let mut sides = vec![side("mayfly", &platform)?, yardstick.side()];
+    sides.extend(serve.as_ref().map(Serve::side));
     sides.extend(other.as_ref().map(|platform| side("other build", platform)).transpose()?);
     for connections in [32, 16, 1] {
         let rounds = duel::run(&sides.iter().collect::<Vec<_>>(), connections, options).await?;
-        let own = rounds.first().context("no rounds")?;
-        for (what, unit, goal, read) in [
-            ("cpu per request, component, fresh", "µs", "≤ 22 µs", (|s| s.cpu_us) as fn(&crate::load::Sample) -> f64),
-            ("p50, component, fresh", "µs", "", |s| s.p50_us),
-        ] {
-            let mut row = Row::new(format!("{what}, c={connections}"), own.median(read), unit).spread(own.spread(read));
-            if connections > 1 && !goal.is_empty() {
-                row = row.goal(goal);
-            }
-            if let (Some(other), Some(side)) = (rounds.get(1), sides.get(1)) {
-                row = row.against(&side.name, other.median(read), own.ratio(other, read));
-            }
-            report.row(row);
+        let Some(own) = rounds.first() else { bail!("no rounds") };
+        for (other, side) in rounds.iter().zip(&sides).skip(1) {
+            let what = format!("cpu per request, component, fresh, c={connections}");
+            let row = own.row(what, "µs", &side.name, other, duel::cpu);
+            report.row(if connections > 1 { row.goal("≤ 22 µs") } else { row });
+        }
+        for (other, side) in rounds.iter().zip(&sides).skip(2) {
+            let what = format!("p50, component, fresh, c={connections}");
+            report.row(own.row(what, "µs", &side.name, other, duel::p50));
         }
     }
     Ok(())
 }
 
-async fn deployed(binary: &std::path::Path) -> anyhow::Result<Platform> {
+pub async fn deployed(binary: &std::path::Path) -> anyhow::Result<Platform> {
     let platform = Platform::start(binary)?;
     platform.deploy(&folder::component(&platform.place(), NAME, None)?)?;
     platform.call(&format!("/{NAME}/")).await?;
@@ -99,13 +91,22 @@ async fn cold(report: &mut Report, options: &Options) -> anyhow::Result<()> {
             nanos.push(first_byte(&mut connection, name).await?.saturating_sub(usual));
         }
     }
-    let (p50, p99) = (percentile(&mut nanos, 0.50) / 1000.0, percentile(&mut nanos, 0.99) / 1000.0);
-    println!("  {} first calls of {COLD} components: p50 {p50:.3} ms, p99 {p99:.3} ms", nanos.len());
-    let spread = nanos.chunks(COLD).map(|round| percentile(&mut round.to_vec(), 0.5)).collect::<Vec<_>>();
-    println!("  the restarts' own p50, median: {:.3} ms", median(spread) / 1000.0);
-    report.row(Row::new("component, cold start, p50 added", p50, "ms").goal("≤ 1 ms"));
-    report.row(Row::new("component, cold start, p99 added", p99, "ms"));
+    println!("  {} first calls of {COLD} components; slowest: {}", nanos.len(), slowest(&nanos));
+    let mut rounds: Vec<f64> = nanos.chunks(COLD).map(|round| percentile(&mut round.to_vec(), 0.5)).collect();
+    rounds.sort_by(f64::total_cmp);
+    let (p50, p99) = (percentile(&mut nanos, 0.50), percentile(&mut nanos, 0.99));
+    let spread = (rounds.last().unwrap_or(&p50) - rounds.first().unwrap_or(&p50)) / p50;
+    report.row(Row::new("component, cold start, p50 added", p50 / 1000.0, "ms").goal("≤ 1 ms").spread(spread));
+    report.row(Row::new("component, cold start, p99 added", p99 / 1000.0, "ms"));
     Ok(())
+}
+
+/// The slowest of them, and where in their round they were.
+fn slowest(nanos: &[u32]) -> String {
+    let mut order: Vec<(u32, usize)> = nanos.iter().copied().zip(0..).collect();
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    let told = order.iter().take(5).map(|(ns, at)| format!("{:.1} ms (no. {})", f64::from(*ns) / 1e6, at % COLD + 1));
+    told.collect::<Vec<_>>().join(", ")
 }
 
 async fn first_byte(connection: &mut Connection, name: &str) -> anyhow::Result<u32> {

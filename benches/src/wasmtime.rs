@@ -2,8 +2,9 @@
 
 use crate::{
     cpu::Meter,
+    duel::Side,
     folder,
-    load::{Address, Connection},
+    load::{Address, Connection, get},
     options::target,
     platform::end,
 };
@@ -57,12 +58,13 @@ impl Serve {
         Ok(serve)
     }
 
-    pub fn address(&self) -> Address {
+    fn address(&self) -> Address {
         Address::Tcp(self.address)
     }
 
-    pub fn meter(&self) -> Meter {
-        Meter::new(self.child.id())
+    pub fn side(&self) -> Side {
+        let (address, meter) = (self.address(), Some(Meter::new(self.child.id())));
+        Side { name: "wasmtime serve".into(), address, request: get("/"), meter }
     }
 }
 
