@@ -1,7 +1,6 @@
 //! The headers that a proxy takes off and puts on.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::{fmt::Write, net::IpAddr};
 use types::InvocationId;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::REQUEST_ID_HEADER);
@@ -35,30 +34,24 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Says who called and how. What a client claims about earlier hops stays in front of what we saw.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<IpAddr>, prefix: &str) {
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>, prefix: &str) {
     if let Some(peer) = peer {
-        let seen = match headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
-            Some(earlier) => format!("{earlier}, {peer}"),
-            None => {
-                let mut text = String::with_capacity(39);
-                let _ = write!(text, "{peer}");
-                text
-            }
+        let seen = match headers.get(&FORWARDED_FOR) {
+            Some(earlier) => HeaderValue::from_bytes(&[earlier.as_bytes(), b", ", peer.as_bytes()].concat()).ok(),
+            None => Some(peer.clone()),
         };
-        set(headers, FORWARDED_FOR, seen);
+        if let Some(seen) = seen {
+            headers.insert(FORWARDED_FOR, seen);
+        }
     }
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.entry(FORWARDED_HOST).or_insert(host);
     }
-    if !prefix.is_empty() {
-        set(headers, FORWARDED_PREFIX, prefix.to_owned());
-    }
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
+    if !prefix.is_empty()
+        && let Ok(prefix) = HeaderValue::from_str(prefix)
+    {
+        headers.insert(FORWARDED_PREFIX, prefix);
     }
 }
 
@@ -99,7 +92,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "10.0.0.9".parse().unwrap());
         headers.insert("host", "a.example".parse().unwrap());
-        add_forwarded(&mut headers, Some([127, 0, 0, 1].into()), "/hello");
+        add_forwarded(&mut headers, Some(&HeaderValue::from_static("127.0.0.1")), "/hello");
         assert_eq!(headers["x-forwarded-for"], "10.0.0.9, 127.0.0.1");
         assert_eq!(headers["x-forwarded-host"], "a.example");
         assert_eq!(headers["x-forwarded-proto"], "http");

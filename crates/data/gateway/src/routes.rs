@@ -4,9 +4,36 @@
 //! explicit routes before the `/<function>/…` that each function has by itself.
 
 use http::Method;
+use parking_lot::Mutex;
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use types::{Code, Fault, Route};
-use wire::{FunctionView, Snapshot, Target};
+use wire::{FunctionView, Snapshot, Snapshots, Target};
+
+/// One lane's routes, always those of the last snapshot: a change is seen by the next request, not by a task's.
+pub(crate) struct Routes(Mutex<Current>);
+
+struct Current {
+    snapshots: Snapshots,
+    table: Table,
+}
+
+impl Routes {
+    pub(crate) fn new(mut snapshots: Snapshots) -> Self {
+        let table = Table::new(Arc::clone(&snapshots.borrow_and_update()));
+        Self(Mutex::new(Current { snapshots, table }))
+    }
+
+    /// [`Table::find`] in the table of now. The lock is the lane's own: nobody waits for it.
+    pub(crate) fn find(&self, host: Option<&str>, path: &str, method: &Method) -> Result<Match, Fault> {
+        let mut current = self.0.lock();
+        // An error says that control is gone: the last good table stays.
+        if current.snapshots.has_changed().unwrap_or(false) {
+            let snapshot = Arc::clone(&current.snapshots.borrow_and_update());
+            current.table = Table::new(snapshot);
+        }
+        current.table.find(host, path, method)
+    }
+}
 
 /// What a request maps to.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! Listens, and serves connections on the lanes until it is told to stop.
 
-use crate::{routes::Table, service::Service};
-use arc_swap::ArcSwap;
+use crate::{
+    routes::Routes,
+    service::{Peer, Service},
+};
 use chassis::{Lanes, Shutdown};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,15 +42,13 @@ impl Default for Options {
 /// The gateway, ready to run.
 pub struct Gateway {
     options: Options,
-    table: Arc<ArcSwap<Table>>,
     snapshots: Snapshots,
     invoke: Arc<dyn Invoke>,
 }
 
 impl Gateway {
-    pub fn new(options: Options, mut snapshots: Snapshots, invoke: Arc<dyn Invoke>) -> Self {
-        let first = Arc::clone(&snapshots.borrow_and_update());
-        Self { options, table: Arc::new(ArcSwap::from_pointee(Table::new(first))), snapshots, invoke }
+    pub fn new(options: Options, snapshots: Snapshots, invoke: Arc<dyn Invoke>) -> Self {
+        Self { options, snapshots, invoke }
     }
 
     /// Serves `listener` on every lane until `shutdown`, then lets running requests end within the grace.
@@ -59,7 +59,7 @@ impl Gateway {
         let mut done = Vec::new();
         for index in 0..lanes.count() {
             let listener = listener.try_clone()?;
-            let service = Service { table: Arc::clone(&self.table), invoke: Arc::clone(&self.invoke) };
+            let service = Service { routes: Routes::new(self.snapshots.clone()), invoke: Arc::clone(&self.invoke) };
             let (options, shutdown) = (self.options.clone(), shutdown.clone());
             let (sender, receiver) = oneshot::channel::<()>();
             done.push(receiver);
@@ -71,26 +71,10 @@ impl Gateway {
             });
         }
         drop(listener);
-        self.follow(&shutdown).await;
         for lane in done {
             let _ = lane.await;
         }
         Ok(())
-    }
-
-    /// A new table for each snapshot.
-    async fn follow(mut self, shutdown: &Shutdown) {
-        loop {
-            tokio::select! {
-                changed = self.snapshots.changed() => if changed.is_err() {
-                    // Control is gone: the last good table stays.
-                    return shutdown.cancelled().await;
-                },
-                () = shutdown.cancelled() => return,
-            }
-            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
-            self.table.store(Arc::new(Table::new(snapshot)));
-        }
     }
 }
 
@@ -150,7 +134,8 @@ async fn connection(
     peer: Option<IpAddr>,
     shutdown: Shutdown,
 ) {
-    let answer = service_fn(|request| service.answer(request, peer));
+    let peer = peer.map(Peer::new);
+    let answer = service_fn(|request| service.answer(request, peer.as_ref()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_timeout)

@@ -3,18 +3,30 @@
 use crate::{
     headers::{self, REQUEST_ID},
     problem,
-    routes::{Match, Table},
+    routes::{Match, Routes},
 };
-use arc_swap::ArcSwap;
-use http::{Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
 use types::{Code, Fault, InvocationId};
 use wire::{Body, Call, Invoke, Shape};
 
+/// Who is at the other end of a connection.
+pub(crate) struct Peer {
+    ip: IpAddr,
+    /// The same as text, made once for all its requests.
+    pub(crate) text: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(ip: IpAddr) -> Self {
+        Self { ip, text: HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown")) }
+    }
+}
+
 /// What the connections of one lane share.
 pub(crate) struct Service {
-    pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) routes: Routes,
     pub(crate) invoke: Arc<dyn Invoke>,
 }
 
@@ -23,7 +35,7 @@ impl Service {
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        peer: Option<&Peer>,
     ) -> Result<Response<Body>, Infallible> {
         let arrived = Instant::now();
         let id = headers::request_id(request.headers());
@@ -42,7 +54,7 @@ impl Service {
         &self,
         request: Request<Incoming>,
         id: InvocationId,
-        peer: Option<IpAddr>,
+        peer: Option<&Peer>,
         arrived: Instant,
     ) -> Result<Response<Body>, Fault> {
         // Host, path and method to an alias.
@@ -50,7 +62,7 @@ impl Service {
         // The request as the function sees it: its own path, no header that is the connection's, who called.
         let request = forward(request, &found, id, peer)?;
         // To an instance and back.
-        let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer };
+        let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer: peer.map(|peer| peer.ip) };
         let mut response = self.invoke.invoke(&found.target, call).await?;
         headers::remove_hop_by_hop(response.headers_mut());
         // A proxy answers in its own version, whatever the instance speaks (RFC 9110 §2.5).
@@ -60,7 +72,7 @@ impl Service {
 
     fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-        self.table.load().find(host, request.uri().path(), request.method())
+        self.routes.find(host, request.uri().path(), request.method())
     }
 }
 
@@ -68,11 +80,11 @@ fn forward(
     request: Request<Incoming>,
     found: &Match,
     id: InvocationId,
-    peer: Option<IpAddr>,
+    peer: Option<&Peer>,
 ) -> Result<Request<Body>, Fault> {
     let (mut parts, body) = request.into_parts();
     headers::remove_hop_by_hop(&mut parts.headers);
-    headers::add_forwarded(&mut parts.headers, peer, &parts.uri.path()[..found.strip]);
+    headers::add_forwarded(&mut parts.headers, peer.map(|peer| &peer.text), &parts.uri.path()[..found.strip]);
     parts.headers.insert(REQUEST_ID, headers::id_value(id));
     parts.uri = own_path(&parts.uri, found.strip)?;
     let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };

@@ -183,15 +183,19 @@ impl<'a> Object<'a> {
     }
 }
 
+/// A JSON string, borrowed where it has no escapes.
+#[derive(Deserialize, PartialEq, Eq, Hash)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// An answer as handlers write it. Unknown members are the function's own business.
 #[derive(Deserialize)]
 struct Answer<'a> {
-    #[serde(rename = "statusCode", borrow)]
-    status: &'a RawValue,
+    #[serde(rename = "statusCode", default, borrow)]
+    status: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    headers: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
+    headers: Option<HashMap<Text<'a>, &'a RawValue>>,
     #[serde(default, borrow)]
-    cookies: Option<Vec<Cow<'a, str>>>,
+    cookies: Option<Vec<Text<'a>>>,
     #[serde(default, borrow)]
     body: Option<&'a RawValue>,
     #[serde(rename = "isBase64Encoded", default)]
@@ -205,23 +209,51 @@ struct Answer<'a> {
 /// # Errors
 /// `response_invalid` with what was read.
 pub(crate) fn read(result: Bytes) -> Result<Response<Body>, Fault> {
-    if !is_answer(&result) {
-        serde_json::from_slice::<&RawValue>(&result)
-            .map_err(|error| invalid(format!("the result is no JSON: {error}")))?;
-        let mut response = Response::new(Body::from(result));
-        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        return Ok(response);
+    match answer(&result)? {
+        Some((answer, status)) => respond(&result, &answer, status),
+        None => {
+            serde_json::from_slice::<&RawValue>(&result)
+                .map_err(|error| invalid(format!("the result is no JSON: {error}")))?;
+            let mut response = Response::new(Body::from(result));
+            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            Ok(response)
+        }
     }
-    let answer: Answer<'_> =
-        serde_json::from_slice(&result).map_err(|error| invalid(format!("the result cannot be read: {error}")))?;
-    let mut response = Response::new(body(&answer)?);
-    *response.status_mut() = status(answer.status)?;
+}
+
+/// The result as an answer with its status; `None` where it has no `statusCode` at its top level.
+fn answer(result: &[u8]) -> Result<Option<(Answer<'_>, &RawValue)>, Fault> {
+    let may_be =
+        result.trim_ascii_start().first() == Some(&b'{') && memchr::memmem::find(result, b"statusCode").is_some();
+    if !may_be {
+        return Ok(None);
+    }
+    match serde_json::from_slice::<Answer<'_>>(result) {
+        Ok(answer) => Ok(answer.status.map(|status| (answer, status))),
+        // Another function's object may have a `body` of its own shape: only who says `statusCode` has to keep the rules.
+        Err(_) if !has_status(result) => Ok(None),
+        Err(error) => Err(invalid(format!("the result cannot be read: {error}"))),
+    }
+}
+
+fn has_status(result: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Probe {
+        #[serde(rename = "statusCode")]
+        _status: serde::de::IgnoredAny,
+    }
+    serde_json::from_slice::<Probe>(result).is_ok()
+}
+
+fn respond(result: &Bytes, answer: &Answer<'_>, raw_status: &RawValue) -> Result<Response<Body>, Fault> {
+    let mut response = Response::new(body(result, answer)?);
+    *response.status_mut() = status(raw_status)?;
     let headers = response.headers_mut();
     for (name, value) in answer.headers.iter().flatten() {
-        let (name, value) = header_of(name, value)?;
+        let (name, value) = header_of(&name.0, value)?;
         headers.insert(name, value);
     }
-    for cookie in answer.cookies.iter().flatten() {
+    for Text(cookie) in answer.cookies.iter().flatten() {
         let value =
             HeaderValue::try_from(&**cookie).map_err(|_| invalid(format!("cookie `{cookie}` is no header value")))?;
         headers.append(header::SET_COOKIE, value);
@@ -234,18 +266,6 @@ pub(crate) fn read(result: Bytes) -> Result<Response<Body>, Fault> {
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// True where the result is an object that has a `statusCode` at its top level.
-fn is_answer(result: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Probe {
-        #[serde(rename = "statusCode")]
-        _status: serde::de::IgnoredAny,
-    }
-    result.trim_ascii_start().first() == Some(&b'{')
-        && memchr::memmem::find(result, b"statusCode").is_some()
-        && serde_json::from_slice::<Probe>(result).is_ok()
-}
-
 fn status(raw: &RawValue) -> Result<StatusCode, Fault> {
     let text = raw.get().trim_matches('"');
     let code = text.parse().ok().filter(|code| (100..600).contains(code));
@@ -253,22 +273,26 @@ fn status(raw: &RawValue) -> Result<StatusCode, Fault> {
         .ok_or_else(|| invalid(format!("statusCode {} is none of 100 to 599", raw.get())))
 }
 
-fn body(answer: &Answer<'_>) -> Result<Body, Fault> {
+fn body(result: &Bytes, answer: &Answer<'_>) -> Result<Body, Fault> {
     let Some(raw) = answer.body.filter(|raw| raw.get() != "null") else { return Ok(Body::Empty) };
-    let text: Cow<'_, str> = serde_json::from_str(raw.get())
+    let Text(text) = serde_json::from_str(raw.get())
         .map_err(|_| invalid("`body` is no string: turn objects into JSON text first".to_owned()))?;
     if answer.base64 == Some(true) {
         let bytes = BASE64.decode(text.as_bytes());
         return bytes.map(Body::from).map_err(|error| invalid(format!("`body` is no base64: {error}")));
     }
-    Ok(Body::from(text.into_owned()))
+    Ok(match text {
+        // A part of the result itself: nothing is copied.
+        Cow::Borrowed(text) => Body::from(result.slice_ref(text.as_bytes())),
+        Cow::Owned(text) => Body::from(text),
+    })
 }
 
 /// Values may be strings, numbers or booleans.
 fn header_of(name: &str, raw: &RawValue) -> Result<(HeaderName, HeaderValue), Fault> {
     let text: Cow<'_, str> = match raw.get().as_bytes().first() {
         Some(b'"') => {
-            Cow::Owned(serde_json::from_str(raw.get()).map_err(|error| invalid(format!("header {name}: {error}")))?)
+            serde_json::from_str::<Text<'_>>(raw.get()).map_err(|error| invalid(format!("header {name}: {error}")))?.0
         }
         Some(b'{' | b'[') => return Err(invalid(format!("header {name} is no string"))),
         _ => Cow::Borrowed(raw.get()),

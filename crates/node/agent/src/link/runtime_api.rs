@@ -16,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use chassis::{Lanes, Shutdown, task};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -256,17 +256,19 @@ impl Inner {
         let spec = &self.vitals.revision.spec;
         let max = spec.response_max.map_or(ANSWER_MAX, |max| max.0);
         let body = http_body_util::Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX)).collect().await;
-        let running = id.parse().ok().and_then(|id: InvocationId| self.state.lock().running.remove(&id));
-        // Answered twice, or too late: the invocation is no longer the runtime's.
-        let Some(running) = running else { return refuse(StatusCode::BAD_REQUEST, "InvalidRequestID") };
         let (answer, status) = match body {
             Ok(body) if failed => (Ok(Answer::Error(body.to_bytes())), StatusCode::ACCEPTED),
             Ok(body) => (Ok(Answer::Result(body.to_bytes())), StatusCode::ACCEPTED),
-            Err(_) => {
+            Err(error) if error.is::<LengthLimitError>() => {
                 let too_large = limit::check_response(max + 1, Some(types::Bytes(max)));
                 (too_large.map(|()| Answer::Result(Bytes::new())), StatusCode::PAYLOAD_TOO_LARGE)
             }
+            // The runtime broke off in the middle of its answer: its end, or the deadline, tells why.
+            Err(_) => return refuse(StatusCode::BAD_REQUEST, "IncompleteBody"),
         };
+        let running = id.parse().ok().and_then(|id: InvocationId| self.state.lock().running.remove(&id));
+        // Answered twice, or too late: the invocation is no longer the runtime's.
+        let Some(running) = running else { return refuse(StatusCode::BAD_REQUEST, "InvalidRequestID") };
         running.complete(answer);
         if status == StatusCode::ACCEPTED { accepted() } else { refuse(status, "RequestEntityTooLarge") }
     }
