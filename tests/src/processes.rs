@@ -80,6 +80,18 @@ pub fn touching(dir: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// A number of seconds to sleep that tells this run's `which`-th sleeper from all others on the machine.
+pub fn sleep_mark(which: u32) -> String {
+    (100_000_000 + u64::from(std::process::id()) * 10 + u64::from(which)).to_string()
+}
+
+/// The processes `sleep <mark>` that run.
+pub fn sleepers(mark: &str) -> Vec<Process> {
+    let command = format!("sleep\0{mark}\0").into_bytes();
+    let is_one = |process: &Process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|own| own == command);
+    all().into_iter().filter(is_one).collect()
+}
+
 /// A line of `/proc/<pid>/status` in kB.
 pub fn status_kb(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -33,7 +33,7 @@ def handler(event, context):
             os.setsid()
             if os.fork() == 0:
                 os.environ.clear(); os.chdir('/')
-                os.execv('/bin/sleep', ['sleep', '86401'])
+                os.execv('/bin/sleep', ['sleep', 'MARK'])
             os._exit(0)
         os.wait()
         return 'left one behind'
@@ -357,11 +357,9 @@ fn code_that_does_not_load_takes_no_traffic() {
 #[test]
 fn daemons_die_with_their_instance() {
     let platform = Platform::start();
-    let daemons = || {
-        let all = processes::all();
-        all.into_iter().filter(|process| process.describe().ends_with("sleep 86401 ")).collect::<Vec<_>>()
-    };
-    platform.deploy(&Folder::python("daemon", "", PYTHON));
+    let mark = processes::sleep_mark(4);
+    let daemons = || processes::sleepers(&mark);
+    platform.deploy(&Folder::python("daemon", "", &PYTHON.replace("MARK", &mark)));
     assert_eq!(platform.gateway().get("/daemon/daemon").ok().json(), "left one behind");
     eventually(SOON, "the daemon runs beside its instance", || daemons().len() == 1);
     platform.mayfly(&["delete", "daemon", "--yes"]).ok();

@@ -136,15 +136,11 @@ def handler(event, context):
         os.setsid()
         if os.fork() == 0:
             os.chdir('/')
-            os.execve('/bin/sleep', ['sleep', '86402'], {})
+            os.execve('/bin/sleep', ['sleep', 'MARK'], {})
         os._exit(0)
     os.wait()
     return 'done'
 "#;
-
-fn daemons() -> usize {
-    processes::all().iter().filter(|process| process.describe().ends_with("sleep 86402 ")).count()
-}
 
 #[test]
 fn kill_9_at_any_moment() {
@@ -153,7 +149,9 @@ fn kill_9_at_any_moment() {
     println!("MAYFLY_TEST_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut platform = Platform::start();
-    platform.deploy(&Folder::python("kill-daemon", "", DAEMON));
+    let mark = processes::sleep_mark(1);
+    let daemons = || processes::sleepers(&mark).len();
+    platform.deploy(&Folder::python("kill-daemon", "", &DAEMON.replace("MARK", &mark)));
     let (known, version) = (FUNCTIONS.map(|_| Mutex::new(Known::default())), AtomicU64::new(0));
     let begun = Instant::now();
     let asked: Option<u32> = std::env::var("MAYFLY_TEST_KILLS").ok().and_then(|text| text.parse().ok());
@@ -225,23 +223,19 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
-fn sleepers(seconds: &str) -> usize {
-    let words = format!(": sleep {seconds} ");
-    processes::all().iter().filter(|process| process.describe().ends_with(&words)).count()
-}
-
 /// The same for what builds: a tool that runs when the platform dies goes with it, and the attempt has failed.
 #[test]
 fn a_build_ends_with_its_platform() {
     let mut platform = Platform::start();
     let code = "def handler(event, context):\n    return 1\n";
-    let build = "[build]\ncommand = [\"sh\", \"-c\", \"sleep 86404 & sleep 86404\"]";
-    let folder = Folder::python("slow-build", build, code);
+    let mark = processes::sleep_mark(2);
+    let build = format!("[build]\ncommand = [\"sh\", \"-c\", \"sleep {mark} & sleep {mark}\"]");
+    let folder = Folder::python("slow-build", &build, code);
     let cli = platform.cli();
     let deploy = cli.start(&["deploy", &folder.arg()]);
-    eventually(Duration::from_secs(10), "the tool and its child run", || sleepers("86404") == 2);
+    eventually(Duration::from_secs(10), "the tool and its child run", || processes::sleepers(&mark).len() == 2);
     platform.kill9();
-    eventually(Duration::from_secs(5), "both are gone", || sleepers("86404") == 0);
+    eventually(Duration::from_secs(5), "both are gone", || processes::sleepers(&mark).is_empty());
     drop(deploy);
     platform.restart();
     let list = platform.api().get("/v1/functions/slow-build/deployments").ok().json();
@@ -257,13 +251,11 @@ fn a_build_ends_with_its_platform() {
 #[test]
 fn a_builds_daemon_ends_with_it() {
     let platform = Platform::shared();
-    let build = "[build]\ncommand = [\"sh\", \"-c\", \"setsid sleep 86403 >/dev/null 2>&1 &\"]";
-    let folder = Folder::python("build-daemon", build, "def handler(event, context):\n    return 1\n");
+    let mark = processes::sleep_mark(3);
+    let build = format!("[build]\ncommand = [\"sh\", \"-c\", \"setsid sleep {mark} >/dev/null 2>&1 &\"]");
+    let folder = Folder::python("build-daemon", &build, "def handler(event, context):\n    return 1\n");
     platform.deploy(&folder);
-    let daemons = || {
-        let all = processes::all();
-        all.into_iter().filter(|process| process.describe().ends_with(": sleep 86403 ")).collect::<Vec<_>>()
-    };
+    let daemons = || processes::sleepers(&mark);
     let begun = Instant::now();
     while !daemons().is_empty() && begun.elapsed() < Duration::from_secs(5) {
         thread::sleep(Duration::from_millis(20));
