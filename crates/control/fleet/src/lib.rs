@@ -209,3 +209,6 @@ impl Scaler for Fleet {
         Box::pin(async move { self.ensure_one(&revision).await })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! The fleet with peers in process: a host that starts what it is told, a directory that says what it is told.
+
+use super::*;
+use std::collections::HashSet;
+use tokio::sync::watch;
+use types::{AliasName, Code, Digest, Manifest, Timestamp, api::InstanceView};
+use wire::{Exit, FunctionView, InstanceLoad, Link, Refusal, Started, Stop, Target, Weighted};
+
+struct Nobody;
+
+impl Link for Nobody {
+    fn call<'a>(
+        &'a self,
+        _: wire::Call,
+        _: wire::Permit,
+    ) -> BoxFuture<'a, Result<http::Response<wire::Body>, Refusal>> {
+        Box::pin(async { Err(Fault::internal("nobody calls here").into()) })
+    }
+}
+
+/// Host and directory in one: what was started is what is listed.
+#[derive(Default)]
+struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<InstanceId, watch::Sender<Option<Exit>>>,
+    listed: Vec<InstanceId>,
+    drained: HashSet<InstanceId>,
+    stopped: Vec<(InstanceId, Stop)>,
+    waiting: u32,
+    in_flight: u32,
+    /// How long an instance has been idle.
+    idle: Duration,
+    starts: u32,
+    start_fault: Option<Fault>,
+    told: Vec<Fault>,
+}
+
+impl World {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock())
+    }
+
+    fn kill(&self, id: InstanceId) {
+        let exit = self.with(|state| state.running.remove(&id)).expect("it runs");
+        exit.send_replace(Some(Exit::Status(1)));
+    }
+}
+
+impl Host for World {
+    fn start(&self, _: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>> {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            self.with(|state| {
+                state.starts += 1;
+                if let Some(fault) = &state.start_fault {
+                    return Err(fault.clone());
+                }
+                let (id, (sender, exit)) = (InstanceId::random(), watch::channel(None));
+                state.running.insert(id, sender);
+                let phases = vec![("load", Duration::from_millis(1))];
+                Ok(Started { id, link: Arc::new(Nobody), phases, at: Timestamp(0), exit })
+            })
+        })
+    }
+
+    fn stop(&self, id: InstanceId, how: Stop) -> BoxFuture<'_, ()> {
+        self.with(|state| {
+            state.stopped.push((id, how));
+            if let Some(exit) = state.running.remove(&id) {
+                exit.send_replace(Some(Exit::Stopped));
+            }
+        });
+        Box::pin(std::future::ready(()))
+    }
+
+    fn instances(&self) -> Vec<InstanceView> {
+        Vec::new()
+    }
+}
+
+/// The directory's view of the one revision of these tests.
+struct Listing {
+    world: Arc<World>,
+    revision: Arc<Revision>,
+}
+
+impl Directory for Listing {
+    fn add(&self, _: &Arc<Revision>, started: &Started) {
+        self.world.with(|state| {
+            state.listed.push(started.id);
+            state.waiting = 0;
+        });
+    }
+
+    fn drain(&self, id: InstanceId) -> BoxFuture<'_, ()> {
+        self.world.with(|state| state.drained.insert(id));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn remove(&self, id: InstanceId) {
+        self.world.with(|state| state.listed.retain(|listed| *listed != id));
+    }
+
+    fn fail(&self, _: &RevisionId, fault: &Fault) {
+        self.world.with(|state| {
+            state.waiting = 0;
+            state.told.push(fault.clone());
+        });
+    }
+
+    fn load(&self) -> Vec<Load> {
+        self.load_of(&self.revision.id).into_iter().collect()
+    }
+
+    fn load_of(&self, _: &RevisionId) -> Option<Load> {
+        self.world.with(|state| {
+            if state.listed.is_empty() && state.waiting == 0 {
+                return None;
+            }
+            let share = |index: usize| u32::from((index as u32) < state.in_flight);
+            let instances = state.listed.iter().enumerate().map(|(index, id)| InstanceLoad {
+                id: *id,
+                in_flight: share(index),
+                idle_since: (share(index) == 0).then(|| Instant::now() - state.idle),
+                draining: state.drained.contains(id),
+            });
+            Some(Load {
+                revision: Arc::clone(&self.revision),
+                waiting: state.waiting,
+                peak: state.waiting + state.in_flight,
+                instances: instances.collect(),
+            })
+        })
+    }
+
+    fn retain(&self, _: &dyn Fn(&RevisionId) -> bool) {}
+}
+
+struct House {
+    world: Arc<World>,
+    fleet: Fleet,
+    revision: Arc<Revision>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    shutdown: Shutdown,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl House {
+    /// A fleet that runs; its one revision is live.
+    fn new(extra: &str) -> Self {
+        let manifest = Manifest::parse(&format!("name='hello'\nruntime='nodejs'\nentry='a.b'\n{extra}")).unwrap();
+        let revision = Arc::new(Revision {
+            id: RevisionId { function: manifest.name.clone(), number: 1 },
+            content: Digest::from_sha256(&[0; 32]),
+            artifact: Digest::from_sha256(&[0; 32]),
+            spec: manifest.spec(),
+            created: Timestamp(0),
+        });
+        let world = Arc::new(World::default());
+        let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&revision)));
+        let directory = Arc::new(Listing { world: Arc::clone(&world), revision: Arc::clone(&revision) });
+        let options = Options { tick: Duration::from_millis(5), retire_after: Duration::ZERO, ..Options::default() };
+        let fleet = Fleet::new(options, Arc::clone(&world) as Arc<dyn Host>, directory, receiver);
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(fleet.clone().run(shutdown.clone()));
+        Self { world, fleet, revision, snapshots, shutdown, running }
+    }
+
+    fn ask(&self, waiting: u32) {
+        self.world.with(|state| state.waiting = waiting);
+        self.fleet.nudge(&self.revision);
+    }
+
+    async fn until(&self, what: &str, reached: impl Fn(&mut State) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.world.with(&reached) {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// A few looks later, nothing has moved.
+    async fn still(&self, what: &str, holds: impl Fn(&mut State) -> bool) {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(self.world.with(&holds), "{what}");
+        }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+fn snapshot(revision: &Arc<Revision>) -> Snapshot {
+    let name = revision.id.function.clone();
+    let weighted = Weighted { revision: Arc::clone(revision), weight: 100 };
+    let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([weighted]) };
+    let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
+    let view = Arc::new(FunctionView { name: name.clone(), aliases });
+    Snapshot { functions: HashMap::from([(name, view)]), ..Snapshot::default() }
+}
+
+#[tokio::test]
+async fn what_waits_gets_instances_up_to_the_maximum() {
+    let house = House::new("[scale]\nmax=3");
+    house.ask(2);
+    house.until("two for two", |state| state.listed.len() == 2).await;
+    house.world.with(|state| state.in_flight = 2);
+    house.ask(10);
+    house.until("three at most", |state| state.listed.len() == 3).await;
+    house.ask(10);
+    house.still("no fourth", |state| state.starts == 3).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn one_shared_instance_takes_what_it_can_hold() {
+    let house = House::new("concurrency=10");
+    house.ask(10);
+    house.until("one for ten", |state| state.listed.len() == 1).await;
+    house.still("no second", |state| state.starts == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn idle_instances_go_down_to_the_minimum() {
+    let house = House::new("[scale]\nmin=1\nidle='50ms'");
+    house.until("the minimum without a call", |state| state.listed.len() == 1).await;
+    house.ask(3);
+    house.until("three for three", |state| state.listed.len() == 3).await;
+    house.world.with(|state| state.idle = Duration::from_secs(1));
+    house.until("down to one", |state| state.listed.len() == 1).await;
+    house.still("and no further", |state| state.listed.len() == 1).await;
+    assert!(house.world.with(|state| state.stopped.iter().all(|(_, how)| *how == Stop::Gently)));
+    assert_eq!(house.world.with(|state| state.drained.len()), 2, "drained before it is stopped");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn scale_to_zero_and_back() {
+    let house = House::new("[scale]\nidle='20ms'");
+    house.ask(1);
+    house.until("one", |state| state.listed.len() == 1).await;
+    house.until("none", |state| state.listed.is_empty()).await;
+    house.ask(1);
+    house.until("one again", |state| state.listed.len() == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_instance_is_not_retired() {
+    let house = House::new("[scale]\nidle='1ms'");
+    house.world.with(|state| state.in_flight = 1);
+    house.ask(1);
+    house.until("one", |state| state.listed.len() == 1).await;
+    house.still("it works", |state| state.stopped.is_empty()).await;
+    house.world.with(|state| state.in_flight = 0);
+    house.until("idle now", |state| state.stopped.len() == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_told_and_not_repeated_at_once() {
+    let house = House::new("");
+    let fault = Fault::new(Code::StartFailed, "status 1");
+    house.world.with(|state| state.start_fault = Some(fault.clone()));
+    house.ask(1);
+    house.until("told", |state| state.told.len() == 1).await;
+    // The next caller within the pause hears the same at once, without another start.
+    house.ask(1);
+    house.until("told again", |state| state.told.len() == 2).await;
+    assert_eq!(house.world.with(|state| (state.starts, state.told[1].clone())), (1, fault));
+    house.world.with(|state| state.start_fault = None);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while house.world.with(|state| state.listed.is_empty()) {
+        assert!(Instant::now() < deadline, "it is never tried again");
+        house.ask(1);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_is_forgotten_and_replaced() {
+    let house = House::new("[scale]\nmin=1");
+    house.until("one", |state| state.listed.len() == 1).await;
+    let first = house.world.with(|state| state.listed[0]);
+    house.world.kill(first);
+    house.until("another", |state| state.listed.len() == 1 && state.listed[0] != first).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_overran_is_killed() {
+    let house = House::new("");
+    house.ask(1);
+    house.until("one", |state| state.listed.len() == 1).await;
+    let id = house.world.with(|state| state.listed[0]);
+    house.fleet.overdue(&house.revision, id);
+    house.until("killed", |state| state.stopped.contains(&(id, Stop::Overdue))).await;
+    house.until("forgotten", |state| !state.listed.contains(&id)).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn the_probe_starts_one_and_keeps_it_until_the_alias_moves() {
+    let house = House::new("[scale]\nidle='1ms'");
+    house.snapshots.send_replace(Arc::new(Snapshot::default()));
+    let phases = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
+    assert_eq!(phases[0].0, "load");
+    house.still("it is held, though no alias points to it", |state| state.listed.len() == 1).await;
+    assert!(house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap().is_empty(), "it is there already");
+    house.snapshots.send_replace(Arc::new(snapshot(&house.revision)));
+    house.until("now its traffic decides", |state| state.listed.is_empty()).await;
+
+    let fault = Fault::new(Code::StartFailed, "status 1");
+    house.world.with(|state| state.start_fault = Some(fault.clone()));
+    assert_eq!(house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap_err(), fault);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_alias_points_to_is_retired() {
+    let house = House::new("");
+    house.ask(1);
+    house.until("one", |state| state.listed.len() == 1).await;
+    house.snapshots.send_replace(Arc::new(Snapshot::default()));
+    house.until("none", |state| state.listed.is_empty()).await;
+    house.stop().await;
+}
