@@ -255,11 +255,12 @@ async fn scale_to_zero_and_back() {
 
 #[tokio::test]
 async fn a_busy_instance_is_not_retired() {
-    let house = House::new("[scale]\nidle='1ms'");
-    house.world.with(|state| state.in_flight = 1);
+    let house = House::new("[scale]\nidle='40ms'");
     house.ask(1);
     house.until("one", |state| state.listed.len() == 1).await;
+    house.world.with(|state| state.in_flight = 1);
     house.still("it works", |state| state.stopped.is_empty()).await;
+    house.still("and goes on", |state| state.stopped.is_empty()).await;
     house.world.with(|state| state.in_flight = 0);
     house.until("idle now", |state| state.stopped.len() == 1).await;
     house.stop().await;
