@@ -148,5 +148,31 @@ pub trait Scaler: Send + Sync {
     ///
     /// # Errors
     /// Those of [`Host::start`].
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Vec<(&'static str, Duration)>, Fault>>;
+    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>>;
+}
+
+/// A revision that has a ready instance.
+pub struct Ensured {
+    /// Of the start that it took; empty where an instance was there.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Keeps the instance without traffic until the alias has moved, or will not move.
+    pub hold: Hold,
+}
+
+/// Something is kept until this is dropped.
+#[derive(Default)]
+pub struct Hold(Option<Box<dyn FnOnce() + Send>>);
+
+impl Hold {
+    pub fn new(end: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
 }

@@ -14,7 +14,9 @@ pub mod snapshot;
 
 pub use body::{Body, BodyError};
 pub use call::{Call, CallInfo, End, Invoke, Lease, Permit, Shape};
-pub use host::{Demand, Directory, Exit, Host, InstanceLoad, Link, Load, Refusal, Scaler, Started, Stop};
+pub use host::{
+    Demand, Directory, Ensured, Exit, Hold, Host, InstanceLoad, Link, Load, Refusal, Scaler, Started, Stop,
+};
 pub use record::{Artifacts, Invocations, LogFilter, Logs};
 pub use snapshot::{FunctionView, Snapshot, Snapshots, Target, Weighted};
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{Fault, InstanceId, Revision};
-use wire::{Load, Started, Stop};
+use wire::{Ensured, Hold, Load, Started, Stop};
 
 /// Longest drain of an instance on top of its revision's timeout.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
@@ -66,15 +66,20 @@ impl Fleet {
     }
 
     /// One ready instance of the revision: the probe before an alias moves.
-    pub(crate) async fn ensure_one(&self, revision: &Arc<Revision>) -> Result<Vec<(&'static str, Duration)>, Fault> {
-        self.track(revision, |track| track.hold(Instant::now()));
-        let loads = self.0.directory.load();
-        let own = loads.iter().find(|load| load.revision.id == revision.id);
+    pub(crate) async fn ensure_one(&self, revision: &Arc<Revision>) -> Result<Ensured, Fault> {
+        let hold = self.hold(revision);
+        let own = self.0.directory.load_of(&revision.id);
         if own.is_some_and(|load| load.instances.iter().any(|instance| !instance.draining)) {
-            return Ok(Vec::new());
+            return Ok(Ensured { phases: Vec::new(), hold });
         }
         self.track(revision, |track| track.starting += 1);
-        self.start_now(revision).await
+        Ok(Ensured { phases: self.start_now(revision).await?, hold })
+    }
+
+    fn hold(&self, revision: &Arc<Revision>) -> Hold {
+        self.track(revision, Track::hold);
+        let (fleet, revision) = (self.clone(), Arc::clone(revision));
+        Hold::new(move || fleet.track(&revision, Track::let_go))
     }
 
     /// Drains and ends `count` instances, the longest idle first. Busy ones stay until they are idle.

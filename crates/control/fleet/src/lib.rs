@@ -20,7 +20,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 use track::Track;
 use types::{Fault, InstanceId, Revision, RevisionId};
-use wire::{BoxFuture, Demand, Directory, Host, Load, Scaler, Snapshot, Snapshots};
+use wire::{BoxFuture, Demand, Directory, Ensured, Host, Load, Scaler, Snapshot, Snapshots};
 
 /// The fleet's limits.
 #[derive(Debug, Clone)]
@@ -117,7 +117,9 @@ impl Fleet {
         }
         self.0.directory.retain(&|id| view.is_live(id));
         let mut tracks = self.0.tracks.lock();
-        tracks.retain(|id, track| track.starting > 0 || view.is_live(id) || self.0.directory.load_of(id).is_some());
+        tracks.retain(|id, track| {
+            track.starting > 0 || track.is_held() || view.is_live(id) || self.0.directory.load_of(id).is_some()
+        });
     }
 
     /// One look at those that cannot wait for the next tick.
@@ -164,13 +166,10 @@ impl Fleet {
         let mut tracks = self.0.tracks.lock();
         let track = tracks.entry(load.revision.id.clone()).or_insert_with(|| Track::new(view.now));
         track.seen(load, view.now, view.tick);
-        if is_live {
-            track.let_go();
-        }
         let asked = Asked {
             now: track.now,
             window_max: track.window_max(),
-            used_lately: track.is_held(view.now) || view.now.duration_since(track.last_used) < keep,
+            used_lately: track.is_held() || view.now.duration_since(track.last_used) < keep,
         };
         (wanted(asked, policy), track.starting, track.failing(view.now))
     }
@@ -205,7 +204,7 @@ impl Demand for Fleet {
 }
 
 impl Scaler for Fleet {
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Vec<(&'static str, Duration)>, Fault>> {
+    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>> {
         Box::pin(async move { self.ensure_one(&revision).await })
     }
 }

@@ -313,16 +313,20 @@ async fn an_instance_that_overran_is_killed() {
 async fn the_probe_starts_one_and_keeps_it_until_the_alias_moves() {
     let house = House::new("[scale]\nidle='1ms'");
     house.snapshots.send_replace(Arc::new(Snapshot::default()));
-    let phases = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
-    assert_eq!(phases[0].0, "load");
+    let first = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
+    assert_eq!(first.phases[0].0, "load");
     house.still("it is held, though no alias points to it", |state| state.listed.len() == 1).await;
-    assert!(house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap().is_empty(), "it is there already");
+    let second = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
+    assert!(second.phases.is_empty(), "it is there already");
     house.snapshots.send_replace(Arc::new(snapshot(&house.revision)));
+    drop(first);
+    house.still("the other change still needs it", |state| state.listed.len() == 1).await;
+    drop(second);
     house.until("now its traffic decides", |state| state.listed.is_empty()).await;
 
     let fault = Fault::new(Code::StartFailed, "status 1");
     house.world.with(|state| state.start_fault = Some(fault.clone()));
-    assert_eq!(house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap_err(), fault);
+    assert_eq!(house.fleet.ensure(Arc::clone(&house.revision)).await.map(|_| ()).unwrap_err(), fault);
     house.stop().await;
 }
 

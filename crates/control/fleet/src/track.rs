@@ -9,8 +9,6 @@ use wire::Load;
 
 /// One-second peaks of the last minute.
 const WINDOW: usize = 60;
-/// A revision that was started on request is kept for this long without a call: the alias is about to move.
-const HOLD: Duration = Duration::from_secs(60);
 /// After a failed start, the next attempt waits this long, doubled with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -20,7 +18,8 @@ pub(crate) struct Track {
     pub(crate) now: u32,
     pub(crate) last_used: Instant,
     peaks: VecDeque<u32>,
-    held_until: Option<Instant>,
+    /// Changes under way that need an instance of it, with or without traffic.
+    holds: u32,
     failure: Option<Failure>,
 }
 
@@ -32,7 +31,7 @@ struct Failure {
 
 impl Track {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { starting: 0, now: 0, last_used: now, peaks: VecDeque::new(), held_until: None, failure: None }
+        Self { starting: 0, now: 0, last_used: now, peaks: VecDeque::new(), holds: 0, failure: None }
     }
 
     /// Takes a look's numbers in.
@@ -56,17 +55,16 @@ impl Track {
         self.peaks.iter().copied().max().unwrap_or(0)
     }
 
-    pub(crate) fn hold(&mut self, now: Instant) {
-        self.held_until = Some(now + HOLD);
+    pub(crate) fn hold(&mut self) {
+        self.holds += 1;
     }
 
-    /// The alias has moved: from here on its traffic decides.
     pub(crate) fn let_go(&mut self) {
-        self.held_until = None;
+        self.holds -= 1;
     }
 
-    pub(crate) fn is_held(&self, now: Instant) -> bool {
-        self.held_until.is_some_and(|until| now < until)
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds > 0
     }
 
     pub(crate) fn started(&mut self) {

@@ -15,6 +15,7 @@ use types::{
     fault::Problem,
     record::Target,
 };
+use wire::Ensured;
 
 /// A rollback that meets this many other moves of the alias is given up.
 const ROLLBACKS_MAX: usize = 4;
@@ -70,7 +71,7 @@ pub(crate) async fn update(
     let targets = document.required()?.targets;
     let moved = apart(state, move |state| async move {
         state.deps.registry.check_move(&name, &alias, &targets, precondition)?;
-        ensure(&state, &name, &targets).await?;
+        let _held = ensure(&state, &name, &targets).await?;
         state.deps.registry.move_alias(&name, &alias, &targets, Step::Forward, precondition).await
     });
     let Stored { value, version } = moved.await?;
@@ -124,7 +125,7 @@ async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Resul
             None => registry.before(name, &live)?,
         };
         let targets = [Target { revision: number, weight: 100 }];
-        ensure(state, name, &targets).await?;
+        let _held = ensure(state, name, &targets).await?;
         match registry.move_alias(name, &live, &targets, Step::Back(number), Precondition::Version(seen)).await {
             // It was moved while the revision started: where it leads back to now is another question.
             Err(fault) if fault.code == Code::PreconditionFailed => {}
@@ -134,18 +135,19 @@ async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Resul
     Err(Fault::new(Code::Unavailable, format!("`live` of `{name}` is moved all the time by others")))
 }
 
-/// Makes sure that each target has a ready instance before it gets traffic.
-async fn ensure(state: &State, name: &FunctionName, targets: &[Target]) -> Result<(), Fault> {
+/// Makes sure that each target has a ready instance before it gets traffic; it is kept as long as the result.
+async fn ensure(state: &State, name: &FunctionName, targets: &[Target]) -> Result<Vec<Ensured>, Fault> {
     // All are looked up before any is started: a typing error starts nothing.
     let find = |target: &Target| {
         let id = RevisionId { function: name.clone(), number: target.revision };
         state.deps.registry.revision(&id).map(Arc::new)
     };
     let revisions = targets.iter().map(find).collect::<Result<Vec<_>, Fault>>()?;
+    let mut ensured = Vec::new();
     for revision in revisions {
-        state.deps.scaler.ensure(revision).await?;
+        ensured.push(state.deps.scaler.ensure(revision).await?);
     }
-    Ok(())
+    Ok(ensured)
 }
 
 /// Runs a change in a task of its own: a client that hangs up must not tear it in half.

@@ -14,6 +14,7 @@ use types::{
     Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec,
     record::{Route, Stage},
 };
+use wire::{Ensured, Hold};
 
 struct Attempt<'a> {
     deployer: &'a Arc<Deployer>,
@@ -23,10 +24,11 @@ struct Attempt<'a> {
     stored: Option<Digest>,
 }
 
-/// A release with what keeps its artifact from being swept before it is committed.
+/// A release with what keeps its artifact from being swept, and its instance from being retired, before it is committed.
 struct Ready<'a> {
     release: Release,
     _pin: Option<Pin<'a>>,
+    _hold: Hold,
 }
 
 /// Takes the attempt to its end, and says which it was. A failed one leaves nothing but its story.
@@ -112,10 +114,10 @@ impl<'a> Attempt<'a> {
             }
         };
         drop((builder, work));
-        self.probe(verdict.revision()).await?;
+        let hold = self.probe(verdict.revision()).await?;
         self.deployment.url = Some(self.deployer.url(&name));
         let deployment = self.deployment.clone();
-        Ok(Ready { release: Release { verdict, routes, since, deployment }, _pin: pin })
+        Ok(Ready { release: Release { verdict, routes, since, deployment }, _pin: pin, _hold: hold })
     }
 
     async fn builder(&self) -> Result<tokio::sync::SemaphorePermit<'a>, Fault> {
@@ -200,17 +202,17 @@ impl<'a> Attempt<'a> {
     }
 
     /// One instance must start before any traffic is sent to the revision.
-    async fn probe(&mut self, revision: &Arc<Revision>) -> Result<(), Fault> {
+    async fn probe(&mut self, revision: &Arc<Revision>) -> Result<Hold, Fault> {
         let began = Instant::now();
         self.log.step(&format!("Starting {}", revision.id));
-        let phases = self.deployer.parts.scaler.ensure(Arc::clone(revision)).await?;
+        let Ensured { phases, hold } = self.deployer.parts.scaler.ensure(Arc::clone(revision)).await?;
         let phases: Vec<String> =
             phases.iter().map(|(phase, took)| format!("{phase} {:.1} ms", took.as_secs_f64() * 1e3)).collect();
         let took = began.elapsed();
         let detail = if phases.is_empty() { String::new() } else { format!(" ({})", phases.join(", ")) };
         self.log.step(&format!("{} is ready after {:.1} ms{detail}", revision.id, took.as_secs_f64() * 1e3));
         self.took("start", began);
-        Ok(())
+        Ok(hold)
     }
 
     async fn advance(&mut self, stage: Stage) -> Result<(), Fault> {

@@ -10,7 +10,10 @@ use store::{
 };
 use tokio::sync::{mpsc, watch};
 use types::{Fault, FunctionName, InstanceId, Invocation, LogLine, Revision, RevisionId, api::InstanceView};
-use wire::{Body, BoxFuture, Call, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Started, Stop, Target};
+use wire::{
+    Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Started, Stop,
+    Target,
+};
 
 /// Starts nothing: every revision is ready, unless the test says otherwise.
 pub struct FakeScaler {
@@ -34,14 +37,17 @@ impl Default for FakeScaler {
 }
 
 impl Scaler for FakeScaler {
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Vec<(&'static str, Duration)>, Fault>> {
+    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>> {
         Box::pin(async move {
             self.ensured.send_modify(|all| all.push(revision.id.clone()));
             let free = self.only.lock().as_ref().is_some_and(|only| *only != revision.id.to_string());
             self.open.subscribe().wait_for(|open| *open || free).await.map_err(Fault::internal)?;
             match self.fault.lock().clone() {
                 Some(fault) => Err(fault),
-                None => Ok(vec![("spawn", Duration::from_millis(2)), ("ready", Duration::from_millis(3))]),
+                None => {
+                    let phases = vec![("spawn", Duration::from_millis(2)), ("ready", Duration::from_millis(3))];
+                    Ok(Ensured { phases, hold: Hold::default() })
+                }
             }
         })
     }
