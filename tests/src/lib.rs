@@ -21,4 +21,4 @@ pub use cli::{Cli, Ended, Running};
 pub use folder::Folder;
 pub use http::{Client, Response};
 pub use platform::{Platform, Start};
-pub use wait::{eventually, until};
+pub use wait::{eventually, none_left, until};

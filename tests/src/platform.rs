@@ -5,7 +5,7 @@ use crate::{
     folder::Folder,
     http::{Client, Response},
     processes, spawn,
-    wait::{eventually, until},
+    wait::{eventually, none_left, until},
 };
 use serde_json::Value;
 use std::{
@@ -223,16 +223,17 @@ impl Platform {
         fs::read_to_string(log_file(self.root.path())).unwrap_or_default()
     }
 
+    /// The processes below it, in words: guests, instances, tools of builds.
+    pub fn children(&self) -> Vec<String> {
+        processes::descendants(self.pid()).iter().map(processes::Process::describe).collect()
+    }
+
     /// Waits until no process is left of what it started.
     #[track_caller]
     pub fn expect_no_process(&self, limit: Duration) {
         let dir = self.data_dir();
-        eventually(limit, "nothing of the platform runs", || {
-            let left = processes::touching(&dir);
-            if !left.is_empty() {
-                eprintln!("still there: {:?}", left.iter().map(processes::Process::describe).collect::<Vec<_>>());
-            }
-            left.is_empty()
+        none_left(limit, "nothing of the platform runs", || {
+            processes::touching(&dir).iter().map(processes::Process::describe).collect()
         });
     }
 }

@@ -23,3 +23,17 @@ pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>
         std::thread::sleep(LOOK);
     }
 }
+
+/// Waits until nothing is left; panics with what is, after `limit`.
+#[track_caller]
+pub fn none_left(limit: Duration, what: &str, mut look: impl FnMut() -> Vec<String>) {
+    let begun = Instant::now();
+    loop {
+        let left = look();
+        if left.is_empty() {
+            return;
+        }
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}; there are {left:#?}");
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,7 +1,7 @@
 //! "Bad input and faults: a clear error, and nothing lost": user code that misbehaves. After each fault the function
 //! goes on, with the same instance or a new one.
 
-use mayfly_tests::{Folder, Platform, eventually, processes};
+use mayfly_tests::{Folder, Platform, eventually, none_left, processes};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -433,7 +433,7 @@ fn a_fork_bomb_is_held() {
     for name in ["forks", "bystander", "newcomer"] {
         platform.mayfly(&["delete", name, "--yes"]).ok();
     }
-    eventually(Duration::from_secs(30), "all are gone", || processes::descendants(platform.pid()).is_empty());
+    none_left(Duration::from_secs(30), "all are gone", || platform.children());
 }
 
 /// "stdout/stderr captured per line …, kept on disk with rotation and a byte limit": a flood neither fills the disk

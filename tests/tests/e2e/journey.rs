@@ -1,7 +1,7 @@
 //! What a user does, from `init` to `delete`.
 
 use crate::load::Load;
-use mayfly_tests::{Folder, Platform, Start, eventually, processes};
+use mayfly_tests::{Folder, Platform, Start, eventually, none_left, processes};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
@@ -77,7 +77,7 @@ fn from_init_to_delete() {
     cli.run(&["delete", "hello", "--yes"]).ok();
     gateway.get("/hello").problem(404, "route_not_found");
     cli.run(&["describe", "hello"]).fails(2, &["no function"]);
-    eventually(SOON, "its instances are gone", || processes::descendants(platform.pid()).is_empty());
+    none_left(SOON, "its instances are gone", || platform.children());
 }
 
 /// "`mayfly init`" for the other languages that start fast: each template deploys as it is and answers.

@@ -1,6 +1,6 @@
 //! Changes that meet: deploys of one function at once, a deletion in the midst, a platform that cannot start.
 
-use mayfly_tests::{Cli, Platform, archive::Archive, eventually, processes};
+use mayfly_tests::{Cli, Platform, archive::Archive, eventually, none_left};
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, thread, time::Duration};
 
 fn archive(name: &str, word: &str) -> Vec<u8> {
@@ -53,7 +53,7 @@ fn a_deletion_in_the_midst_leaves_nothing() {
     });
     platform.api().send("DELETE", "/v1/functions/fleeting", "");
     platform.gateway().get("/fleeting").problem(404, "route_not_found");
-    eventually(Duration::from_secs(20), "no instance is left", || processes::descendants(platform.pid()).is_empty());
+    none_left(Duration::from_secs(20), "no instance is left", || platform.children());
     let blobs = platform.data_dir().join("blobs");
     let stored = || {
         fs::read_dir(&blobs)
