@@ -16,6 +16,8 @@ pub(crate) struct Instance {
     /// `None` for WebAssembly: there is no process.
     pub(crate) process: Option<Arc<dyn sandbox::Instance>>,
     pub(crate) exit: watch::Sender<Option<Exit>>,
+    /// Its stderr was read to the end.
+    silent: watch::Sender<bool>,
     status: Mutex<Status>,
 }
 
@@ -27,6 +29,8 @@ struct Status {
     last_words: VecDeque<String>,
 }
 
+/// A pipe without writers is read to its end within milliseconds; a full journal or a busy host may hold that up.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Lines of stderr kept for the sentence that says why a start failed.
 const LAST_WORDS_MAX: usize = 20;
 
@@ -39,7 +43,8 @@ impl Instance {
     ) -> Arc<Self> {
         let status =
             Status { state: InstanceState::Starting, cause: None, phases: Vec::new(), last_words: VecDeque::new() };
-        Arc::new(Self { id, revision, started, process, exit: watch::channel(None).0, status: Mutex::new(status) })
+        let (exit, silent) = (watch::channel(None).0, watch::channel(false).0);
+        Arc::new(Self { id, revision, started, process, exit, silent, status: Mutex::new(status) })
     }
 
     pub(crate) fn ready(&self, phases: &[(&'static str, Duration)]) {
@@ -77,6 +82,15 @@ impl Instance {
 
     pub(crate) async fn wait(&self) {
         let _ = self.exit.subscribe().wait_for(Option::is_some).await;
+    }
+
+    pub(crate) fn fell_silent(&self) {
+        self.silent.send_replace(true);
+    }
+
+    /// Until what it wrote before its end was read.
+    pub(crate) async fn silence(&self) {
+        let _ = tokio::time::timeout(SILENCE_MAX, self.silent.subscribe().wait_for(|silent| *silent)).await;
     }
 
     pub(crate) fn heard(&self, line: &str) {

@@ -197,6 +197,7 @@ impl Inner {
     async fn failed(&self, instance: &Instance, fault: Fault) -> Fault {
         instance.end(Exit::Deadline);
         instance.wait().await;
+        instance.silence().await;
         match instance.last_words() {
             Some(words) if fault.code == Code::StartFailed => {
                 Fault::new(fault.code, format!("{}: {words}", fault.detail))

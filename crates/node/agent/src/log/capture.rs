@@ -133,7 +133,13 @@ pub(crate) async fn capture(
         }
     }
     if let Some((start, text)) = line.rest() {
+        if let Some(listener) = &listener {
+            listener.heard(&text);
+        }
         journal.write(source.line(stream, pipe.writer_of(start), text)).await;
+    }
+    if let Some(listener) = &listener {
+        listener.fell_silent();
     }
 }
 
