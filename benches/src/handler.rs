@@ -16,8 +16,8 @@ pub const MANY: usize = 8;
 
 /// Example, what it stands for, goal in µs of the platform's CPU.
 const HANDLERS: [(&str, &str, &str); 6] = [
-    ("hello-node", "node, own bootstrap", "≤ 15 µs"),
-    ("hello-python", "python, own bootstrap", "≤ 15 µs"),
+    ("hello-node", "node, plain", "≤ 15 µs"),
+    ("hello-python", "python, plain", "≤ 15 µs"),
     ("ric-python", "python, awslambdaric", "≤ 30 µs"),
     ("ric-node", "node, aws-lambda-ric", "≤ 30 µs"),
     ("hello-go", "go, aws-lambda-go", "≤ 30 µs"),
@@ -56,7 +56,8 @@ async fn measure(report: &mut Report, options: &Options, example: &str, what: &s
     for connections in [MANY, 1] {
         let rounds = duel::run(&sides, connections, options).await?;
         let [own, bare, others @ ..] = rounds.as_slice() else { bail!("no rounds") };
-        let name = format!("{what}, c={connections}");
+        // The row that the promise names has no suffix.
+        let name = if connections == MANY { what.to_owned() } else { format!("{what}, c={connections}") };
         let row = own.row(format!("cpu per call, {name}"), "µs", yardstick::NAME, bare, duel::cpu);
         report.row(if connections == MANY { row.goal(goal) } else { row });
         report.row(own.row(format!("p50, {name}"), "µs", yardstick::NAME, bare, duel::p50));
