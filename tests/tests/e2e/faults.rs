@@ -364,7 +364,7 @@ fn daemons_die_with_their_instance() {
     eventually(SOON, "the daemon runs beside its instance", || daemons().len() == 1);
     platform.mayfly(&["delete", "daemon", "--yes"]).ok();
     eventually(Duration::from_secs(20), "the daemon is gone", || daemons().is_empty());
-    assert!(processes::descendants(platform.pid()).is_empty());
+    none_left(SOON, "nor anything else of it", || platform.children());
 }
 
 const STOPS: &str = r#"
