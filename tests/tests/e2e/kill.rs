@@ -25,8 +25,9 @@ const ROUNDS_MIN: u32 = 8;
 /// More by MAYFLY_TEST_KILLS, which lifts the limit of time, too.
 const ROUNDS_MAX: u32 = 16;
 const TIME_MAX: Duration = Duration::from_secs(80);
-/// The kill comes within this time of the restart: a deploy takes a third of it.
-const WITHIN_MS: u64 = 1200;
+/// The kill comes within this time of the restart, or within so many times what a deploy takes, whichever is longer.
+const WITHIN_MIN: Duration = Duration::from_millis(1200);
+const WITHIN_DEPLOYS: u32 = 4;
 const FUNCTIONS: [&str; 3] = ["kill-a", "kill-b", "kill-c"];
 
 /// What is known of one function from outside.
@@ -151,7 +152,9 @@ fn kill_9_at_any_moment() {
     let mut platform = Platform::start();
     let mark = processes::sleep_mark(1);
     let daemons = || processes::sleepers(&mark).len();
+    let deploying = Instant::now();
     platform.deploy(&Folder::python("kill-daemon", "", &DAEMON.replace("MARK", &mark)));
+    let within = WITHIN_MIN.max(deploying.elapsed() * WITHIN_DEPLOYS);
     let (known, version) = (FUNCTIONS.map(|_| Mutex::new(Known::default())), AtomicU64::new(0));
     let begun = Instant::now();
     let asked: Option<u32> = std::env::var("MAYFLY_TEST_KILLS").ok().and_then(|text| text.parse().ok());
@@ -161,7 +164,7 @@ fn kill_9_at_any_moment() {
         rounds += 1;
         platform.gateway().get("/kill-daemon").ok();
         eventually(Duration::from_secs(10), "the daemon runs", || daemons() == 1);
-        let left_behind = round(&mut platform, &known, &version, &mut rng);
+        let left_behind = round(&mut platform, &known, &version, &mut rng, within);
         // Nothing of before is alive, whatever it was.
         none_left(Duration::from_secs(10), "no orphan", || {
             let alive = left_behind.iter().filter(|process| process.is_alive()).copied();
@@ -287,6 +290,7 @@ fn round(
     known: &[Mutex<Known>; 3],
     version: &AtomicU64,
     rng: &mut fastrand::Rng,
+    within: Duration,
 ) -> HashSet<Process> {
     let stop = AtomicBool::new(false);
     let left_behind = thread::scope(|scope| {
@@ -300,7 +304,7 @@ fn round(
             })
             .collect();
         // The moment is what is tested: it depends on nothing.
-        thread::sleep(Duration::from_millis(rng.u64(..WITHIN_MS)));
+        thread::sleep(within.mul_f64(rng.f64()));
         let running = processes::descendants(platform.pid());
         platform.kill9();
         stop.store(true, Ordering::Relaxed);
@@ -337,8 +341,10 @@ fn check(platform: &Platform, name: &str, known: &mut Known) {
 fn check_revisions(platform: &Platform, name: &str, known: &Known) {
     let list = platform.api().get(&format!("/v1/functions/{name}/revisions")).ok().json();
     let numbers: Vec<u64> = list["revisions"].as_array().unwrap().iter().map(|r| number(&r["id"])).collect();
-    let newest = known.revisions.keys().last().copied().unwrap_or(0);
-    assert!(numbers.contains(&newest), "{name}: the newest acknowledged revision {newest} is not in {numbers:?}");
+    // On a busy machine each of its deploys may have been cut off.
+    let newest = known.revisions.keys().last();
+    let kept = newest.is_none_or(|newest| numbers.contains(newest));
+    assert!(kept, "{name}: the newest acknowledged revision {newest:?} is not in {numbers:?}");
     let mut seen = HashSet::new();
     assert!(numbers.iter().all(|number| seen.insert(*number)), "{numbers:?}");
     for number in numbers.iter().filter(|number| known.revisions.contains_key(number)).take(5) {
