@@ -190,7 +190,7 @@ impl Line {
             }
         }
         let pid = call.pid;
-        tree::reap_all(|child, status| {
+        tree::reap_most(|child, status| {
             if child == pid {
                 call.end = Some(status);
             }

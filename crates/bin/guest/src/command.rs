@@ -84,7 +84,7 @@ impl Keeper<'_> {
                     None => return killed,
                 }
             }
-            tree::reap_all(|pid, _| self.connections.retain(|known| *known != pid));
+            tree::reap_most(|pid, _| self.connections.retain(|known| *known != pid));
             if polled.is_err() || overdue.is_some_and(|at| Instant::now() >= at) {
                 return killed;
             }

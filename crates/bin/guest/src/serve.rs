@@ -5,7 +5,7 @@ use crate::{
     plan::{End, Failure, Order, Plan, Report},
     spawn::Prepared,
     sys::{self, Signals, watch},
-    tree,
+    tree::{self, Left},
 };
 use std::{
     cell::Cell,
@@ -23,9 +23,13 @@ pub(crate) fn run(plan: &Plan, control: &mut Control, signals: &Signals) -> Resu
         }
     };
     let mut overdue: Option<Instant> = None;
+    let mut left_over = Left::Running;
     loop {
         let mut fds = [watch(control.fd(), libc::POLLIN), watch(signals.fd(), libc::POLLIN)];
-        let left = overdue.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = match left_over {
+            Left::More => Some(Duration::ZERO),
+            Left::Running | Left::Nobody => overdue.map(|at| at.saturating_duration_since(Instant::now())),
+        };
         let polled = sys::poll(&mut fds, left);
         let mut stop = signals.asked_to_stop();
         if fds[0].revents != 0 {
@@ -34,7 +38,7 @@ pub(crate) fn run(plan: &Plan, control: &mut Control, signals: &Signals) -> Resu
                 None => break,
             }
         }
-        tree::reap_all(note);
+        left_over = tree::reap(note);
         if end.get().is_some() || polled.is_err() || overdue.is_some_and(|at| Instant::now() >= at) {
             break;
         }

@@ -106,7 +106,7 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// the last second may be missing.
     fn memory(&self) -> u64;
 
-    /// CPU time of its processes, ended ones that were waited for included. At most a second old; 0 once it is gone.
+    /// CPU time of its processes, ended ones that were waited for included. At most 100 ms old; 0 once it is gone.
     fn cpu(&self) -> Duration;
 
     /// Waits until no process of it is left.
