@@ -1,10 +1,6 @@
 //! Functions as folders, written by the test that needs them.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 /// A function's folder; gone when dropped.
 #[derive(Debug)]
@@ -76,18 +72,5 @@ impl Folder {
 
     pub fn arg(&self) -> String {
         self.path().to_str().unwrap().to_owned()
-    }
-}
-
-/// Copies a tree; for tests that change an example.
-pub fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_tree(&source, &target);
-        } else {
-            fs::copy(&source, &target).unwrap();
-        }
     }
 }
