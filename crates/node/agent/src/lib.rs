@@ -12,6 +12,7 @@ mod instance;
 mod launch;
 mod link;
 mod log;
+mod port;
 mod ready;
 mod start;
 mod wasm;

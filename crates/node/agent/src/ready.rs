@@ -4,6 +4,7 @@ use crate::{
     address::{Address, Stream},
     launch::Way,
     link::runtime_api::Init,
+    port,
 };
 use http::{Request, header};
 use http_body_util::Empty;
@@ -26,6 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(crate) async fn ready(
     way: &Way,
     socket: &Address,
+    pid: u32,
     path: Option<&str>,
     init: Option<watch::Receiver<Init>>,
     mut exit: watch::Receiver<Option<Exit>>,
@@ -33,9 +35,9 @@ pub(crate) async fn ready(
 ) -> Result<Option<Address>, Fault> {
     let waiting = async {
         match way {
-            Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket)).await)),
+            Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket), pid).await)),
             Way::Server(addresses) => {
-                let address = listening(addresses).await;
+                let address = listening(addresses, pid).await;
                 if let Some(path) = path {
                     answers(&address, path).await;
                 }
@@ -74,17 +76,25 @@ fn late(way: &Way, path: Option<&str>, limit: Duration) -> Fault {
     Fault::new(Code::StartTimeout, format!("after {limit:?}, {missing}"))
 }
 
-/// The first of the addresses that accepts a connection.
-async fn listening(addresses: &[Address]) -> Address {
+/// The first of the addresses on which the instance accepts a connection.
+async fn listening(addresses: &[Address], pid: u32) -> Address {
     let mut pause = LOOK_MIN;
     loop {
         for address in addresses {
-            if address.connect().await.is_ok() {
+            if address.connect().await.is_ok() && is_own(address, pid) {
                 return address.clone();
             }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 5 / 4).min(LOOK_MAX);
+    }
+}
+
+/// Nobody else gets at a socket; a port may have been taken by another program before the instance came to bind it.
+fn is_own(address: &Address, pid: u32) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Port(port) => port::belongs_to(*port, pid),
     }
 }
 

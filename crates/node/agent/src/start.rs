@@ -10,7 +10,7 @@ use crate::{
         vitals::Vitals,
     },
     log::{Marks, Pipe, Source, capture},
-    ready,
+    port, ready,
 };
 use chassis::{Shutdown, task};
 use std::{
@@ -71,13 +71,15 @@ impl Inner {
         mut phases: Phases,
     ) -> Result<Started, Fault> {
         let id = InstanceId::random();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Fault::internal)?;
-        let port = listener.local_addr().map_err(Fault::internal)?.port();
+        let port = port::free().map_err(Fault::internal)?;
         let places = self.places(id, tree, port, revision.spec.contract);
         let launch = launch::launch(&revision, id, &places, self.as_ref())?;
         let way = launch.way.clone();
-        // A server binds the port itself; for the Runtime API the listener stays ours.
-        let listener = (way == Way::RuntimeApi).then_some(listener);
+        // A server binds the port itself; the Runtime API's listener is ours.
+        let listener = match way {
+            Way::RuntimeApi => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(Fault::internal)?),
+            Way::Bootstrap | Way::Server(_) | Way::Command => None,
+        };
         let running = self.sandbox.start(self.plan(id, &revision, &places, launch)).await.map_err(|e| e.fault())?;
         phases.end("sandbox");
         let instance = Instance::new(id, Arc::clone(&revision), now(), Some(Arc::clone(&running.instance)));
@@ -93,7 +95,8 @@ impl Inner {
         let init = api.as_ref().map(RuntimeApi::init);
         let limit = revision.spec.start_timeout.duration();
         let path = revision.spec.ready_path.as_deref();
-        let ready = ready::ready(&way, &socket, path, init, vitals.exit.clone(), limit).await;
+        let pid = running.instance.pid();
+        let ready = ready::ready(&way, &socket, pid, path, init, vitals.exit.clone(), limit).await;
         let address = match ready {
             Ok(address) => address.unwrap_or(socket),
             Err(fault) => return Err(self.failed(&instance, fault).await),
