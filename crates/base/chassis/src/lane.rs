@@ -31,10 +31,6 @@ impl<T> PerLane<T> {
         let last = self.0.len() - 1;
         &self.0[current().unwrap_or(last).min(last)]
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter()
-    }
 }
 
 /// The running lanes. Dropping it leaves them running; [`Lanes::join`] ends them.
@@ -83,11 +79,6 @@ impl Lanes {
         if let Some(handle) = self.handles.get(index % self.handles.len()) {
             task::spawn_on(handle, name, future);
         }
-    }
-
-    /// The lanes' runtimes, for who spawns on them later.
-    pub fn handles(&self) -> Vec<Handle> {
-        self.handles.clone()
     }
 
     /// Ends the lanes: what still runs on them is dropped.
