@@ -1,4 +1,4 @@
-//! Bench `handler`: the platform's own CPU for a call of a handler: by our bootstraps, and by the official clients.
+//! The `handler` rows of bench `proxy`: the platform's own CPU for a call of a handler: by our bootstraps, and by the official clients.
 
 use crate::{
     duel::{self, Side},
@@ -24,19 +24,17 @@ const HANDLERS: [(&str, &str, &str); 6] = [
     ("hello-rust", "rust, lambda_runtime", "≤ 30 µs"),
 ];
 
-pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let mut report = Report::new("handler");
+pub async fn run(report: &mut Report, options: &Options) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for (example, what, goal) in HANDLERS {
         if !options.wants(example) {
             continue;
         }
         // One at a time: idle runtimes poll and collect garbage.
-        if let Err(error) = measure(&mut report, options, example, what, goal).await {
+        if let Err(error) = measure(report, options, example, what, goal).await {
             missing.push(format!("{what}: {error:#}"));
         }
     }
-    report.finish()?;
     anyhow::ensure!(missing.is_empty(), "not measured:\n{}", missing.join("\n"));
     Ok(())
 }

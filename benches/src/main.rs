@@ -23,14 +23,14 @@ mod yardstick;
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|handler|wasm|cold|all
+const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
     --binary FILE    the platform to measure [target/release/mayfly, built first]
     --against FILE   another build of it, measured in the same rounds
     --connections N  of a profile
-    --only TEXT      only the functions whose name contains it (handler, cold)";
+    --only TEXT      only the functions whose name contains it (proxy, cold)";
 
 fn main() -> anyhow::Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -45,7 +45,6 @@ fn main() -> anyhow::Result<()> {
             // What `proxy` deploys: this binary is its own upstream.
             "upstream" => upstream::serve(&args).await,
             "proxy" => proxy::run(&Options::parse(&args)?).await,
-            "handler" => handler::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
             "cold" => cold::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {
@@ -55,7 +54,6 @@ fn main() -> anyhow::Result<()> {
             "all" => {
                 let options = Options::parse(&args)?;
                 proxy::run(&options).await?;
-                handler::run(&options).await?;
                 wasm::run(&options).await?;
                 cold::run(&options).await
             }

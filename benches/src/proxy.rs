@@ -1,11 +1,11 @@
-//! Bench `proxy`: a warm `http` function behind the platform, behind nginx, and called directly.
+//! Bench `proxy`: a warm `http` function behind the platform, behind nginx, and called directly; then warm handlers.
 //!
 //! All three speak to the same process of the function over its UNIX socket. nginx sets the same headers; a second one
 //! that sets none shows what they cost it.
 
 use crate::{
     duel::{self, Rounds, Side},
-    folder,
+    folder, handler,
     load::{Address, get},
     nginx::Nginx,
     options::Options,
@@ -17,6 +17,15 @@ pub const MANY: usize = 32;
 
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::new("proxy");
+    if options.wants("upstream") {
+        http(&mut report, options).await?;
+    }
+    let handlers = handler::run(&mut report, options).await;
+    report.finish()?;
+    handlers
+}
+
+async fn http(report: &mut Report, options: &Options) -> anyhow::Result<()> {
     let platform = deployed(&options.binary).await?;
     let socket = platform.socket()?;
     let workers = platform.lanes()?.max(1);
@@ -42,8 +51,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     sides.extend(&other_side);
     let many = duel::run(&sides, MANY, options).await?;
     let one = duel::run(&sides, 1, options).await?;
-    rows(&mut report, &many, &one);
-    report.finish()
+    rows(report, &many, &one);
+    Ok(())
 }
 
 pub async fn deployed(binary: &std::path::Path) -> anyhow::Result<Platform> {

@@ -64,7 +64,6 @@ codes! {
     DeploymentNotFound "deployment_not_found" 404 Caller false "No deployment has this id.",
     MethodNotAllowed "method_not_allowed" 405 Caller false "The route takes other methods; the `Allow` header names them.",
     PreconditionFailed "precondition_failed" 412 Caller false "It changed since you read it: read it again and repeat the change with the new ETag.",
-    PreconditionRequired "precondition_required" 428 Caller false "Send `If-Match` with the ETag that you read.",
     RequestTooLarge "request_too_large" 413 Caller false "The body is over the function's `request_max`.",
     HeadersTooLarge "headers_too_large" 431 Caller false "Send fewer or shorter headers.",
     AsyncUnavailable "async_unavailable" 501 Platform false "Asynchronous invocation is not part of this version; invoke it synchronously.",

@@ -34,15 +34,9 @@ fn ephemeral_start() -> Option<u16> {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// True where the process `pid` and the listener on `port` have the same user, or one of them cannot be told.
-pub(crate) fn belongs_to(port: u16, pid: u32) -> bool {
-    let (Some(listener), Some(process)) = (listener_user(port), process_user(pid)) else { return true };
-    listener == process
-}
-
-fn process_user(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+/// True where the listener on `port` runs as `user`, or its user cannot be told.
+pub(crate) fn belongs_to(port: u16, user: u32) -> bool {
+    listener_user(port).is_none_or(|listener| listener == user)
 }
 
 /// The user of who listens on `port` (proc(5), `/proc/net/tcp`: local address, state 0A, uid).
@@ -67,7 +61,7 @@ mod tests {
         let port = free().unwrap();
         assert!(port >= FIRST && ephemeral_start().is_none_or(|start| port < start || start <= FIRST + 1000), "{port}");
         let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        assert!(belongs_to(port, std::process::id()));
+        assert!(belongs_to(port, rustix::process::getuid().as_raw()));
     }
 
     #[test]

@@ -27,7 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(crate) async fn ready(
     way: &Way,
     socket: &Address,
-    pid: u32,
+    user: u32,
     path: Option<&str>,
     init: Option<watch::Receiver<Init>>,
     mut exit: watch::Receiver<Option<Exit>>,
@@ -35,9 +35,9 @@ pub(crate) async fn ready(
 ) -> Result<Option<Address>, Fault> {
     let waiting = async {
         match way {
-            Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket), pid).await)),
+            Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket), user).await)),
             Way::Server(addresses) => {
-                let address = listening(addresses, pid).await;
+                let address = listening(addresses, user).await;
                 if let Some(path) = path {
                     answers(&address, path).await;
                 }
@@ -77,11 +77,11 @@ fn late(way: &Way, path: Option<&str>, limit: Duration) -> Fault {
 }
 
 /// The first of the addresses on which the instance accepts a connection.
-async fn listening(addresses: &[Address], pid: u32) -> Address {
+async fn listening(addresses: &[Address], user: u32) -> Address {
     let mut pause = LOOK_MIN;
     loop {
         for address in addresses {
-            if address.connect().await.is_ok() && is_own(address, pid) {
+            if address.connect().await.is_ok() && is_own(address, user) {
                 return address.clone();
             }
         }
@@ -91,10 +91,10 @@ async fn listening(addresses: &[Address], pid: u32) -> Address {
 }
 
 /// Nobody else gets at a socket; a port may have been taken by another program before the instance came to bind it.
-fn is_own(address: &Address, pid: u32) -> bool {
+fn is_own(address: &Address, user: u32) -> bool {
     match address {
         Address::Unix(_) => true,
-        Address::Port(port) => port::belongs_to(*port, pid),
+        Address::Port(port) => port::belongs_to(*port, user),
     }
 }
 

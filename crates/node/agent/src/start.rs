@@ -95,8 +95,8 @@ impl Inner {
         let init = api.as_ref().map(RuntimeApi::init);
         let limit = revision.spec.start_timeout.duration();
         let path = revision.spec.ready_path.as_deref();
-        let pid = running.instance.pid();
-        let ready = ready::ready(&way, &socket, pid, path, init, vitals.exit.clone(), limit).await;
+        let user = running.instance.user();
+        let ready = ready::ready(&way, &socket, user, path, init, vitals.exit.clone(), limit).await;
         let address = match ready {
             Ok(address) => address.unwrap_or(socket),
             Err(fault) => return Err(self.failed(&instance, fault).await),
@@ -160,14 +160,14 @@ impl Inner {
         stderr: tokio::net::unix::pipe::Receiver,
     ) -> Marks {
         let source = Source { revision: instance.revision.id.clone(), instance: instance.id };
-        let pipes = [(Stream::Stdout, Pipe::new(stdout)), (Stream::Stderr, Pipe::new(stderr))];
-        for (stream, pipe) in &pipes {
-            let (pipe, stream) = (Arc::clone(pipe), *stream);
+        let (stdout, stderr) = (Pipe::new(stdout), Pipe::new(stderr));
+        for (stream, pipe) in [(Stream::Stdout, &stdout), (Stream::Stderr, &stderr)] {
+            let pipe = Arc::clone(pipe);
             let listener = (stream == Stream::Stderr).then(|| Arc::clone(instance));
             task::spawn("log capture", capture(pipe, source.clone(), stream, self.journal.clone(), listener));
         }
         match instance.revision.spec.concurrency {
-            1 => Marks::new(pipes.into_iter().map(|(_, pipe)| pipe).collect()),
+            1 => Marks::new(stdout, stderr),
             _ => Marks::default(),
         }
     }

@@ -16,8 +16,6 @@ pub enum Error {
     NoHandler(String),
     #[error("the component imports what this platform does not give it: {0}")]
     MissingImport(String),
-    #[error("the component asks for more than an instance may have: {0}")]
-    TooLarge(String),
     #[error("the component does not compile: {0}")]
     Compile(String),
     /// Made by another version or with other settings, or damaged: compile it again.

@@ -92,6 +92,9 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// The program's process; the guest where a process per call is started.
     fn pid(&self) -> u32;
 
+    /// The user that its processes run as.
+    fn user(&self) -> u32;
+
     /// SIGTERM to the program's process group; what is left after the grace is killed.
     fn terminate(&self);
 

@@ -41,6 +41,7 @@ enum Wanted {
 struct Handle {
     id: InstanceId,
     pid: u32,
+    user: u32,
     keeper: Keeper,
     table: Arc<Shared>,
     wanted: watch::Sender<Wanted>,
@@ -63,6 +64,9 @@ impl Instance for Handle {
     }
     fn pid(&self) -> u32 {
         self.pid
+    }
+    fn user(&self) -> u32 {
+        self.user
     }
     fn terminate(&self) {
         self.want(Wanted::Terminate);
@@ -148,7 +152,8 @@ async fn begin(
         Err(_) => return Err(Error::Guest(format!("it started nothing in {START_PATIENCE:?}"))),
     };
     let (wanted, orders) = watch::channel(Wanted::Run);
-    let handle = Handle { id: plan.id, pid, keeper, table: inner.table.clone(), wanted, exits };
+    let user = uid.unwrap_or_else(|| rustix::process::getuid().as_raw());
+    let handle = Handle { id: plan.id, pid, user, keeper, table: inner.table.clone(), wanted, exits };
     Ok((Running { instance: Arc::new(handle), stdout, stderr }, control, orders))
 }
 

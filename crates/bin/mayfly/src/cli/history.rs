@@ -113,7 +113,6 @@ fn deployment_words(deployments: &[Deployment], now: Timestamp, paint: Paint) ->
 
 fn stage(stage: record::Stage) -> &'static str {
     match stage {
-        record::Stage::Uploading => "uploading",
         record::Stage::Building => "building",
         record::Stage::Packing => "packing",
         record::Stage::Probing => "probing",

@@ -288,20 +288,34 @@ impl Running {
 
 /// X-Ray's format: `Root=1-<8 hex>-<24 hex>`; not sampled, because nothing collects segments yet.
 fn trace_id(id: InvocationId) -> HeaderValue {
-    let hex: String = id.encode(&mut [0; 36]).chars().filter(|c| *c != '-').collect();
-    HeaderValue::try_from(format!("Root=1-{}-{};Sampled=0", &hex[..8], &hex[8..]))
-        .unwrap_or(HeaderValue::from_static("-"))
+    let mut id_text = [0; 36];
+    let hex = id.encode(&mut id_text).bytes().filter(|byte| *byte != b'-');
+    let mut text = Vec::with_capacity(48);
+    text.extend_from_slice(b"Root=1-");
+    for (index, byte) in hex.enumerate() {
+        if index == 8 {
+            text.push(b'-');
+        }
+        text.push(byte);
+    }
+    text.extend_from_slice(b";Sampled=0");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
 }
 
 async fn serve(inner: Arc<Inner>, listener: std::net::TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
+    // Nothing is congested on the loopback. Whatever the host prefers for real networks may pace each segment by a
+    // timer (BBR does); what is set here goes to every accepted connection.
+    if let Err(error) = rustix::net::sockopt::set_tcp_congestion(&listener, "reno") {
+        tracing::debug!(%error, "the Runtime API keeps the host's congestion control");
+    }
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     let listener = TcpListener::from_std(listener)?;
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted?.0,
             () = shutdown.cancelled() => return Ok(()),
         };
-        stream.set_nodelay(true)?;
         let (inner, shutdown) = (Arc::clone(&inner), shutdown.clone());
         task::spawn("runtime API connection", async move {
             let answer = service_fn(|request| route(&inner, request));

@@ -5,6 +5,7 @@
 
 use crate::{instance::Instance, log::Journal};
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::{collections::VecDeque, os::fd::AsFd, sync::Arc, time::SystemTime};
 use tokio::net::unix::pipe::Receiver;
 use types::{InstanceId, InvocationId, LogLine, RevisionId, Timestamp, record::Stream};
@@ -33,14 +34,21 @@ impl Pipe {
         Arc::new(Self { receiver, state: Mutex::default() })
     }
 
-    fn mark(&self, id: InvocationId) {
+    /// `holds`: something may wait in the pipe.
+    fn mark(&self, id: InvocationId, holds: bool) {
         let mut state = self.state.lock();
-        let waiting = rustix::io::ioctl_fionread(self.receiver.as_fd()).unwrap_or(0);
+        let waiting = if holds { rustix::io::ioctl_fionread(self.receiver.as_fd()).unwrap_or(0) } else { 0 };
         let at = state.read + waiting;
-        if state.marks.len() >= MARKS_MAX {
-            state.marks.pop_front();
+        match state.marks.back_mut() {
+            // Nothing was printed since the last mark.
+            Some((last, silent)) if *last == at => *silent = id,
+            _ => {
+                if state.marks.len() >= MARKS_MAX {
+                    state.marks.pop_front();
+                }
+                state.marks.push_back((at, id));
+            }
         }
-        state.marks.push_back((at, id));
     }
 
     /// What the pipe holds, with the position of its first byte; empty at its end.
@@ -76,15 +84,21 @@ impl Pipe {
 
 /// Marks where a call begins, in both pipes of an exclusive instance; a shared one has no marks.
 #[derive(Clone, Default)]
-pub(crate) struct Marks(Vec<Arc<Pipe>>);
+pub(crate) struct Marks(Option<[Arc<Pipe>; 2]>);
 
 impl Marks {
-    pub(crate) fn new(pipes: Vec<Arc<Pipe>>) -> Self {
-        Self(pipes)
+    pub(crate) fn new(stdout: Arc<Pipe>, stderr: Arc<Pipe>) -> Self {
+        Self(Some([stdout, stderr]))
     }
 
+    /// Most functions print little: one look at both pipes together comes first.
     pub(crate) fn begin(&self, id: InvocationId) {
-        self.0.iter().for_each(|pipe| pipe.mark(id));
+        let Some(pipes) = &self.0 else { return };
+        let mut looks = pipes.each_ref().map(|pipe| PollFd::new(&pipe.receiver, PollFlags::IN));
+        let seen = rustix::event::poll(&mut looks, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
+        for (pipe, look) in pipes.iter().zip(&looks) {
+            pipe.mark(id, !seen || look.revents().contains(PollFlags::IN));
+        }
     }
 }
 
@@ -212,9 +226,9 @@ mod tests {
         let pipe = Pipe::new(Receiver::from_owned_fd(reader.into()).unwrap());
         let (first, second) = (InvocationId::random(), InvocationId::random());
         writer.write_all(b"load\n").unwrap();
-        pipe.mark(first);
+        pipe.mark(first, true);
         writer.write_all(b"one\n").unwrap();
-        pipe.mark(second);
+        pipe.mark(second, true);
         writer.write_all(b"two\n").unwrap();
         drop(writer);
         let mut buffer = [0; 100];
