@@ -15,8 +15,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{path::PathBuf, time::Duration};
-use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, sync::Notify, task::JoinHandle, time::timeout};
 use types::fault::Problem;
 use wire::Body;
 
@@ -249,8 +249,16 @@ impl Client {
     pub async fn upload<T: DeserializeOwned>(&self, path: &str, upload: Upload) -> Result<T, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(types::api::ARCHIVE_TYPE));
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         let moved = upload.counter();
-        let request = self.request(Method::POST, path, headers, Body::stream(upload))?;
+        let wanted = Arc::new(Notify::new());
+        let body = Body::stream(upload.once(wanted.clone()));
+        let mut request = self.request(Method::POST, path, headers, body)?;
+        hyper::ext::on_informational(&mut request, move |word| {
+            if word.status() == StatusCode::CONTINUE {
+                wanted.notify_one();
+            }
+        });
         let mut exchange = std::pin::pin!(self.exchange(request));
         let answer = loop {
             let before = moved.load(std::sync::atomic::Ordering::Relaxed);

@@ -179,8 +179,30 @@ async fn a_refused_upload_tells_why_though_it_was_not_read() {
     .await;
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&vec![7; 8 << 20]).unwrap();
-    let error = client(&url).upload::<Value>("/x", Upload::new(file).unwrap()).await.unwrap_err();
+    let upload = Upload::new(file).unwrap();
+    let moved = upload.counter();
+    let error = client(&url).upload::<Value>("/x", upload).await.unwrap_err();
     assert!(matches!(&error, Error::Fault(fault) if fault.code == Code::QueueFull), "{error:?}");
+    assert_eq!(moved.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_the_server_never_says_continue() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\nwords") {
+            assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"words").unwrap();
+    assert_eq!(client(&url).upload::<Value>("/x", Upload::new(file).unwrap()).await.unwrap(), json!({}));
+    server.await.unwrap();
 }
 
 #[tokio::test]

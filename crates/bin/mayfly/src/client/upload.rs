@@ -10,17 +10,26 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 use wire::BodyError;
 
 const PIECE: usize = 64 << 10;
 /// Pieces read ahead of the network.
 const AHEAD: usize = 4;
 
+/// How long the body waits for the platform's word that it wants it. Some servers never say it (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
 /// A request's body with a known length.
 pub struct Upload {
+    /// Until the platform wants the body.
+    wanted: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
     moved: Arc<AtomicU64>,
@@ -37,7 +46,16 @@ impl Upload {
         let (sender, pieces) = mpsc::channel(AHEAD);
         // Ends by itself: with the file, or when the body is dropped.
         tokio::task::spawn_blocking(move || read(file, &sender));
-        Ok(Self { pieces, left, moved: Arc::default() })
+        Ok(Self { wanted: None, pieces, left, moved: Arc::default() })
+    }
+
+    /// Sends nothing before `wanted` was told, or a second has passed: who is refused without being read would
+    /// otherwise learn of a broken connection, and not why.
+    pub fn once(mut self, wanted: Arc<Notify>) -> Self {
+        self.wanted = Some(Box::pin(async move {
+            let _silent = timeout(CONTINUE_WAIT, wanted.notified()).await;
+        }));
+        self
     }
 
     /// Bytes handed to the connection so far.
@@ -73,6 +91,10 @@ impl Body for Upload {
         let this = self.get_mut();
         if this.left == 0 {
             return Poll::Ready(None);
+        }
+        if let Some(wanted) = &mut this.wanted {
+            ready!(wanted.as_mut().poll(cx));
+            this.wanted = None;
         }
         this.pieces.poll_recv(cx).map(|piece| match piece {
             Some(Ok(piece)) => {
