@@ -39,6 +39,8 @@ pub struct Platform {
     start: Start,
     root: tempfile::TempDir,
     child: Child,
+    /// Started by the platform itself, so nobody's child here.
+    heir: Option<u32>,
     served: Served,
     /// What it prints after the line that says that it serves.
     stdout: Mutex<mpsc::Receiver<String>>,
@@ -78,7 +80,7 @@ impl Platform {
         fs::set_permissions(root.path(), Permissions::from_mode(0o711)).unwrap();
         fs::create_dir(root.path().join("data")).unwrap();
         let (child, served, stdout) = launch(&start, root.path());
-        Self { start, root, child, served, stdout: Mutex::new(stdout) }
+        Self { start, root, child, heir: None, served, stdout: Mutex::new(stdout) }
     }
 
     pub fn pid(&self) -> u32 {
@@ -194,6 +196,13 @@ impl Platform {
     pub fn kill9(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let data = self.data_dir();
+        if let Some(heir) = self.heir.take()
+            && processes::touching(&data).iter().any(|process| process.pid == heir)
+        {
+            // SAFETY: a signal to the platform of this data directory, as its command line says.
+            unsafe { libc::kill(heir as i32, libc::SIGKILL) };
+        }
     }
 
     /// Starts it again on the same data directory.
@@ -201,6 +210,42 @@ impl Platform {
         self.kill9();
         let (child, served, stdout) = launch(&self.start, self.root.path());
         (self.child, self.served, self.stdout) = (child, served, Mutex::new(stdout));
+    }
+
+    /// Starts another platform on the same data directory that takes over; returns once the old one has ended.
+    ///
+    /// # Panics
+    /// Where it does not serve on the same sockets, or the old one fails.
+    pub fn take_over(&mut self, limit: Duration) {
+        let start = Start { args: [self.start.args.as_slice(), &["--take-over".into()]].concat(), ..self.start.clone() };
+        let (child, served, stdout) = launch(&start, self.root.path());
+        assert_eq!((&served.gateway, &served.api), (&self.served.gateway, &self.served.api));
+        let mut old = std::mem::replace(&mut self.child, child);
+        (self.served, self.stdout) = (served, Mutex::new(stdout));
+        self.expect_to_end(&mut old, limit);
+    }
+
+    /// SIGUSR2: the platform starts its own heir; returns the heir's pid once the old one has ended.
+    ///
+    /// # Panics
+    /// As [`Self::take_over`].
+    pub fn replace(&mut self, limit: Duration) -> u32 {
+        // SAFETY: a signal to our own child, which has not been waited for.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGUSR2) };
+        // The heir has the same stdout.
+        let line = self.line(limit, "the heir serves");
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("the heir says {line:?}: {error}"));
+        assert_eq!(line["gateway"].as_str(), Some(self.served.gateway.as_str()));
+        let heir = u32::try_from(line["pid"].as_u64().expect("a pid")).unwrap();
+        self.heir = Some(heir);
+        let status = until(limit, "the old platform ends", || self.child.try_wait().unwrap());
+        assert!(status.success(), "the old platform: {status}");
+        heir
+    }
+
+    fn expect_to_end(&self, old: &mut Child, limit: Duration) {
+        let status = until(limit, "the old platform ends", || old.try_wait().unwrap());
+        assert!(status.success(), "the old platform: {status}");
     }
 
     /// SIGTERM; returns its exit code.

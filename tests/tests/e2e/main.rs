@@ -9,6 +9,7 @@ mod contract;
 mod disk;
 mod examples;
 mod faults;
+mod handover;
 mod journey;
 mod kill;
 mod load;

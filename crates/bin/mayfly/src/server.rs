@@ -6,12 +6,16 @@ mod artifacts;
 mod compile;
 mod data;
 mod demo;
+mod handover;
+mod leader;
+mod listeners;
 mod roles;
 mod up;
 
 pub use compile::compile;
 pub use up::up;
 
+use listeners::Listeners;
 use std::{net::SocketAddr, path::PathBuf};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +31,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Threads that serve requests; `None` is one for every two cores.
     pub lanes: Option<u16>,
+    /// Take the sockets over from the platform that serves this data directory, where one does.
+    pub take_over: bool,
 }
 
 /// A platform that runs.

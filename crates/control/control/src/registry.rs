@@ -22,6 +22,7 @@ pub(crate) use release::{Release, Verdict};
 use crate::snapshot::Publisher;
 use std::sync::Arc;
 use store::{Records, Txn, Version, record::Error};
+use tokio::sync::watch;
 use types::{Code, Fault};
 
 /// A change that meets others this often in a row is given up: somebody else writes without pause.
@@ -72,7 +73,15 @@ impl Registry {
     /// # Errors
     /// `internal` where a record cannot be read.
     pub fn open(records: Arc<dyn Records>) -> Result<Self, Fault> {
-        let publisher = Publisher::start(Arc::clone(&records))?;
+        Self::publish_to(records, watch::Sender::default())
+    }
+
+    /// The same for a picture that outlives this registry: who serves keeps the last one.
+    ///
+    /// # Errors
+    /// `internal` where a record cannot be read.
+    pub fn publish_to(records: Arc<dyn Records>, picture: watch::Sender<Arc<wire::Snapshot>>) -> Result<Self, Fault> {
+        let publisher = Publisher::start(Arc::clone(&records), picture)?;
         Ok(Self { records, publisher })
     }
 

@@ -62,9 +62,9 @@ impl Publisher {
     ///
     /// # Errors
     /// `internal` where a record cannot be read.
-    pub fn start(records: Arc<dyn Records>) -> Result<Arc<Self>, Fault> {
+    pub fn start(records: Arc<dyn Records>, sender: watch::Sender<Arc<Snapshot>>) -> Result<Arc<Self>, Fault> {
         let (state, version) = load(&*records)?;
-        let sender = watch::Sender::new(Arc::new(state.snapshot(version)));
+        sender.send_replace(Arc::new(state.snapshot(version)));
         let publisher = Arc::new(Self { records, state: Mutex::new(state), sender, follower: Mutex::new(None) });
         // Weak: the follower must not keep alive what ends it.
         let follow = follow(Arc::clone(&publisher.records), Arc::downgrade(&publisher));

@@ -5,6 +5,7 @@ use crate::{
     service::{Peer, Service},
 };
 use chassis::{Lanes, Shutdown};
+use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
@@ -26,6 +27,9 @@ pub struct Options {
     pub head_max: usize,
     /// Time for running requests to end at a shutdown.
     pub grace: Duration,
+    /// At a shutdown, an idle connection stays this long: its client may be sending the next request this very moment.
+    /// What comes is answered with `Connection: close`.
+    pub linger: Duration,
 }
 
 impl Default for Options {
@@ -35,6 +39,7 @@ impl Default for Options {
             head_timeout: Duration::from_secs(30),
             head_max: 64 << 10,
             grace: Duration::from_secs(30),
+            linger: Duration::from_secs(1),
         }
     }
 }
@@ -135,7 +140,15 @@ async fn connection(
     shutdown: Shutdown,
 ) {
     let peer = peer.map(Peer::new);
-    let answer = service_fn(|request| service.answer(request, peer.as_ref()));
+    let answer = service_fn(|request| async {
+        let mut response = service.answer(request, peer.as_ref()).await;
+        if let Ok(response) = &mut response
+            && shutdown.is_cancelled()
+        {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_timeout)
@@ -145,8 +158,13 @@ async fn connection(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(options.linger, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
 };
 use types::{Code, Digest, Fault};
@@ -23,7 +23,7 @@ impl Cache {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "partial") {
+            if path.extension().is_some_and(|extension| extension == "partial") && !is_being_written(&path) {
                 fs::remove_dir_all(path)?;
             }
         }
@@ -46,7 +46,7 @@ impl Cache {
         }
         let (source, digest, target) = (Arc::clone(&self.source), digest.clone(), tree.clone());
         let unpacked = tokio::task::spawn_blocking(move || {
-            let partial = target.with_extension("partial");
+            let partial = target.with_extension(format!("{}.partial", std::process::id()));
             pack::unpack(source.open(&digest)?, &partial, pack::Limits::default())?;
             fs::rename(&partial, &target).map_err(|error| io_fault(&error))
         });
@@ -64,6 +64,12 @@ impl Cache {
         busy.insert(digest.clone(), Arc::downgrade(&lock));
         lock
     }
+}
+
+/// True where the process in the name `DIGEST.PID.partial` lives and is another one: a platform that is taken over.
+fn is_being_written(partial: &Path) -> bool {
+    let pid = partial.file_stem().map(Path::new).and_then(|stem| stem.extension()?.to_str()?.parse::<u32>().ok());
+    pid.is_some_and(|pid| pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// A full disk is the operator's to mend; anything else is a defect.

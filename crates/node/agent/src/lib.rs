@@ -90,7 +90,10 @@ impl Agent {
         fs::create_dir_all(&bootstraps)?;
         fs::set_permissions(&options.cache_dir, fs::Permissions::from_mode(0o755))?;
         for (name, text) in BOOTSTRAPS {
-            fs::write(bootstraps.join(name), text)?;
+            // Renamed into place: another platform of the same data directory may be starting from it.
+            let partial = bootstraps.join(format!("{name}.{}", std::process::id()));
+            fs::write(&partial, text)?;
+            fs::rename(partial, bootstraps.join(name))?;
         }
         let inner = Arc::new(Inner {
             artifacts: artifact::Cache::open(options.cache_dir.join("artifacts"), deps.artifacts)?,

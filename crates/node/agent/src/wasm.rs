@@ -75,7 +75,7 @@ impl Modules {
     }
 
     async fn compile(&self, wasm: &Path, compiled: &Path) -> Result<(), Fault> {
-        let partial = compiled.with_extension("partial");
+        let partial = compiled.with_extension(format!("{}.partial", std::process::id()));
         let (program, args) =
             self.compiler.split_first().ok_or_else(|| Fault::internal("no compiler for components is set up"))?;
         let child = tokio::process::Command::new(program)

@@ -112,6 +112,9 @@ pub struct UpArgs {
     /// Threads that serve requests [default: one for every two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lanes: Option<u16>,
+    /// Replace the platform that serves this data directory, on its own sockets and without a refused request
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 #[derive(Debug, Args)]

@@ -52,6 +52,31 @@ impl DataDir {
         Ok(())
     }
 
+    /// The right to write the records, held for as long as the file is open.
+    ///
+    /// # Errors
+    /// Where another process has it.
+    pub fn lock(&self) -> anyhow::Result<fs::File> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => bail!(
+                "another platform runs on {}: stop it, choose another --data-dir, or have `mayfly up --take-over` \
+                 replace it without a refused request",
+                self.root.display()
+            ),
+            Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Where process sandboxes keep their records: two, because a platform that is taken over ends its calls while
+    /// its heir starts instances.
+    pub fn sandboxes(&self) -> [PathBuf; 2] {
+        ["run/sandbox", "run/sandbox-2"].map(|folder| self.root.join(folder))
+    }
+
     pub fn records(&self) -> PathBuf {
         self.root.join("records.sqlite")
     }

@@ -1,39 +1,33 @@
 //! The assembly: every role, what it stands on, and the order in which they stop.
 
-use super::{Handle, Options, artifacts::Local, data::DataDir};
+use super::{
+    Handle, Listeners, Options,
+    artifacts::Local,
+    data::DataDir,
+    handover::{DOOR, Door, Inheritance},
+    leader::{self, Leader, Office, Term},
+};
 use agent::Agent;
 use anyhow::Context;
 use chassis::{Lanes, Shutdown, admin, metrics::Metrics, task};
-use control::Registry;
 use dispatch::Dispatcher;
 use fleet::Fleet;
 use gateway::Gateway;
 use sandbox::Sandbox;
-use std::{net::SocketAddr, sync::Arc};
-use store::{Blobs, Records, record};
-use tokio::{net::TcpListener, sync::watch};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use store::Blobs;
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 use toolchain::Toolchain;
 use wire::{Host, Invoke, Scaler};
 
-/// What is kept, opened before anything serves.
-struct Kept {
-    records: Arc<dyn Records>,
-    blobs: Arc<Blobs>,
-    token: String,
-}
-
-/// The sockets, bound before anything starts: a taken port is told at once.
-struct Listeners {
-    gateway: std::net::TcpListener,
-    api: TcpListener,
-    admin: TcpListener,
-}
+/// Between two attempts to take the office again, after an heir that did not come to serve.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
 
 /// The roles, ready to run.
 struct Roles {
     gateway: Gateway,
     fleet: Fleet,
-    control: control::Service,
+    leader: Leader,
     sandbox: sandbox::Process,
     lanes: Arc<Lanes>,
     admin: admin::Service,
@@ -41,73 +35,64 @@ struct Roles {
 }
 
 pub async fn start(options: Options) -> anyhow::Result<Handle> {
-    let listeners = Listeners::bind(&options).await?;
-    let (gateway_addr, api_addr) = (listeners.gateway.local_addr()?, listeners.api.local_addr()?);
-    let admin_addr = listeners.admin.local_addr()?;
-    let data = DataDir::open(&options.data_dir)?;
-    let kept = Kept::open(&data).await?;
-    let token = kept.token.clone();
-    let roles = Roles::assemble(&options, &data, kept, gateway_addr).await?;
+    let data = Arc::new(DataDir::open(&options.data_dir)?);
+    let door = data.run()?.join(DOOR);
+    let claimed = if options.take_over { Inheritance::claim(door.clone()).await? } else { None };
+    let (inheritance, listeners) = match claimed {
+        Some((inheritance, listeners)) => (Some(inheritance), listeners),
+        None => (None, Listeners::bind(&options)?),
+    };
+    let (gateway_addr, admin_addr) = (listeners.gateway.local_addr()?, listeners.admin.local_addr()?);
+    let api_url = format!("http://{}", listeners.api.local_addr()?);
+    let token = data.token()?;
+    let picture = watch::Sender::default();
+    let office = Office::take(&data, picture.clone()).await?;
+    let roles = Roles::assemble(&options, &data, picture, token.clone(), gateway_addr).await?;
+    let term = roles.leader.begin(office, &listeners.api).await?;
+    let door = Door::open(&door)?;
     let shutdown = Shutdown::new();
-    let done = tokio::spawn(roles.run(listeners, shutdown.clone()));
-    Ok(Handle { gateway_addr, admin_addr, api_url: format!("http://{api_addr}"), token, shutdown, done })
-}
-
-impl Listeners {
-    async fn bind(options: &Options) -> anyhow::Result<Self> {
-        let taken =
-            |what: &str, addr: SocketAddr| format!("cannot listen on {addr} for {what}: is another platform running?");
-        Ok(Self {
-            gateway: std::net::TcpListener::bind(options.listen).with_context(|| taken("functions", options.listen))?,
-            api: TcpListener::bind(options.api).await.with_context(|| taken("the API", options.api))?,
-            admin: TcpListener::bind(options.admin)
-                .await
-                .with_context(|| taken("health and metrics", options.admin))?,
-        })
+    let done = tokio::spawn(roles.run(listeners, term, door, shutdown.clone()));
+    if let Some(inheritance) = inheritance
+        && let Err(error) = inheritance.serving()
+    {
+        tracing::warn!(%error, "the platform that was taken over is gone already");
     }
-}
-
-impl Kept {
-    async fn open(data: &DataDir) -> anyhow::Result<Self> {
-        let (path, blobs) = (data.records(), data.root.join("blobs"));
-        let (records, blobs) = tokio::task::spawn_blocking(move || {
-            let records = record::Store::sqlite(&path, record::Options::default())
-                .with_context(|| format!("cannot open {}", path.display()))?;
-            let blobs = Blobs::open(&blobs).with_context(|| format!("cannot open {}", blobs.display()))?;
-            anyhow::Ok((records, blobs))
-        })
-        .await??;
-        Ok(Self { records: Arc::new(records), blobs: Arc::new(blobs), token: data.token()? })
-    }
+    Ok(Handle { gateway_addr, admin_addr, api_url, token, shutdown, done })
 }
 
 impl Roles {
-    async fn assemble(options: &Options, data: &DataDir, kept: Kept, gateway_addr: SocketAddr) -> anyhow::Result<Self> {
+    async fn assemble(
+        options: &Options,
+        data: &Arc<DataDir>,
+        picture: watch::Sender<Arc<wire::Snapshot>>,
+        token: String,
+        gateway_addr: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let metrics = Metrics::default();
         let lanes = Arc::new(Lanes::start(options.lanes.map_or_else(Lanes::default_count, usize::from))?);
-        let registry = Registry::open(kept.records)?;
-        let snapshots = registry.snapshots();
+        let snapshots = picture.subscribe();
+        let blobs = data.root.join("blobs");
+        let blobs = Arc::new(Blobs::open(&blobs).with_context(|| format!("cannot open {}", blobs.display()))?);
         // What an earlier process left running is ended before anything new starts.
-        let sandbox = process_sandbox(data)?;
-        let swept = sandbox.sweep().await?;
-        tracing::debug!(?swept, "swept");
+        let sandbox = process_sandbox(data).await?;
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
-        let agent = agent(data, Arc::clone(&kept.blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
+        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
         let dispatcher = Dispatcher::new(dispatch::Options::default(), &metrics);
         let directory = Arc::new(dispatcher.clone());
         let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
         let gateway = Gateway::new(gateway::Options::default(), snapshots, Arc::new(dispatcher.clone()));
-        let control = control::Service::new(
-            control::Options {
-                token: kept.token,
+        let leader = Leader {
+            data: Arc::clone(data),
+            picture,
+            options: control::Options {
+                token,
                 data_dir: data.root.clone(),
                 gateway_url: format!("http://{gateway_addr}"),
                 isolation: sandbox.isolation().to_string(),
             },
-            control::Deps {
-                registry,
-                blobs: kept.blobs,
+            roles: leader::Roles {
+                blobs,
                 invoke: Arc::new(dispatcher.clone()) as Arc<dyn Invoke>,
                 scaler: Arc::new(fleet.clone()) as Arc<dyn Scaler>,
                 host: Arc::new(agent.clone()) as Arc<dyn Host>,
@@ -115,48 +100,105 @@ impl Roles {
                 invocations: Arc::new(dispatcher),
                 toolchain,
             },
-        )
-        .await?;
+        };
         let (ready, is_ready) = watch::channel(true);
         let admin = admin::Service { metrics, ready: is_ready };
-        Ok(Self { gateway, fleet, control, sandbox, lanes, admin, ready })
+        Ok(Self { gateway, fleet, leader, sandbox, lanes, admin, ready })
     }
 
-    /// Runs until `shutdown`; then: no new calls → running calls end → instances end → API and admin port → lanes.
-    async fn run(self, listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
-        let (instances, rest) = (Shutdown::new(), Shutdown::new());
-        let fleet = task::spawn("fleet", self.fleet.run(instances.clone()));
-        let admin = task::spawn("admin port", self.admin.run(listeners.admin, rest.clone()));
-        let control = tokio::spawn(self.control.run(listeners.api, rest.clone()));
-        let served = self.gateway.run(listeners.gateway, &self.lanes, shutdown.clone()).await;
+    /// Runs until `shutdown` or until an heir serves; then: no new calls → running calls end → instances end → API and
+    /// admin port → lanes.
+    async fn run(self, listeners: Listeners, term: Term, door: Door, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { gateway, fleet, leader, sandbox, lanes, admin, ready } = self;
+        let (instances, admin_stop) = (Shutdown::new(), Shutdown::new());
+        let own = listeners.try_clone()?;
+        let fleet = task::spawn("fleet", fleet.run(instances.clone()));
+        let admin = task::spawn("admin port", admin.run(TcpListener::from_std(own.admin)?, admin_stop.clone()));
+        let (calls, on) = (shutdown.clone(), Arc::clone(&lanes));
+        let mut gateway = tokio::spawn(async move { gateway.run(own.gateway, &on, calls).await });
+        let mut term = Some(term);
+        let mut served = None;
+        tokio::select! {
+            () = lead(&leader, &mut term, door, &listeners) => admin_stop.cancel(),
+            () = shutdown.cancelled() => {}
+            ended = &mut gateway => served = Some(ended),
+        }
         // The gateway ends with the shutdown, or because it cannot listen: either way everything else ends now.
         shutdown.cancel();
-        self.ready.send_replace(false);
+        ready.send_replace(false);
+        drop(listeners);
+        let served = match served {
+            Some(ended) => ended?,
+            None => gateway.await?,
+        };
         instances.cancel();
         fleet.await?;
-        self.sandbox.idle().await;
-        rest.cancel();
-        control.await??;
+        sandbox.idle().await;
+        admin_stop.cancel();
+        if let Some(term) = term {
+            term.end().await?;
+        }
         admin.await?;
-        if let Ok(lanes) = Arc::try_unwrap(self.lanes) {
+        drop(leader);
+        if let Ok(lanes) = Arc::try_unwrap(lanes) {
             lanes.join();
         }
         served.context("the gateway cannot serve")
     }
 }
 
-fn process_sandbox(data: &DataDir) -> anyhow::Result<sandbox::Process> {
-    let options = sandbox::Options {
-        guest: vec!["/proc/self/exe".into(), "guest".into()],
-        run_dir: data.root.join("run/sandbox"),
-        users: sandbox::Users::detect(),
-    };
-    sandbox::Process::new(options).map_err(|error| match error {
-        sandbox::Error::Locked(_) => {
-            anyhow::anyhow!("another platform runs on {}: stop it, or choose another --data-dir", data.root.display())
+/// Decides until an heir serves. `term` is `None` then, and while nobody decides.
+async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, listeners: &Listeners) {
+    loop {
+        let heir = door.knock().await;
+        tracing::info!("another process takes over");
+        if let Some(term) = term.take()
+            && let Err(error) = term.end().await
+        {
+            tracing::warn!(error = format!("{error:#}"), "the API did not end well");
         }
-        error => error.into(),
-    })
+        match heir.hand_over(listeners).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "nobody came to serve: this platform goes on");
+            }
+        }
+        (*term, door) = resume(leader, listeners, door).await;
+    }
+}
+
+/// Takes the office again, however long that takes: calls are served meanwhile.
+async fn resume(leader: &Leader, listeners: &Listeners, door: Door) -> (Option<Term>, Door) {
+    loop {
+        match leader.resume(&listeners.api).await.and_then(|term| Ok((term, door.reopen()?))) {
+            Ok((term, door)) => return (Some(term), door),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "nobody decides on this data directory"),
+        }
+        sleep(RESUME_PAUSE).await;
+    }
+}
+
+/// One after the other: the sandboxes of the data directory that no living platform has are swept, and the first is
+/// ours.
+async fn process_sandbox(data: &DataDir) -> anyhow::Result<sandbox::Process> {
+    let mut own = None;
+    for run_dir in data.sandboxes() {
+        let options = sandbox::Options {
+            guest: vec!["/proc/self/exe".into(), "guest".into()],
+            run_dir,
+            users: sandbox::Users::detect(),
+        };
+        let sandbox = match sandbox::Process::new(options) {
+            Ok(sandbox) => sandbox,
+            // A platform that was taken over ends its calls in it.
+            Err(sandbox::Error::Locked(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let swept = sandbox.sweep().await?;
+        tracing::debug!(?swept, "swept");
+        own.get_or_insert(sandbox);
+    }
+    own.context("two platforms that were taken over still end their calls: wait until one is gone")
 }
 
 fn agent(

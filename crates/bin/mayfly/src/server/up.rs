@@ -1,13 +1,15 @@
 //! `mayfly up`: serves until a signal ends it.
 
-use super::{Handle, Options, demo, start};
+use super::{Handle, Options, demo, handover, start};
 use crate::cli::{
     args::{Global, UpArgs},
     place::{TOKEN_FILE, data_dir},
 };
 use serde_json::json;
 use std::{path::Path, process::ExitCode};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const TAKE_OVER: &str = "--take-over";
 
 /// Starts every role and serves until SIGINT or SIGTERM; a second signal ends it at once.
 ///
@@ -29,7 +31,11 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         api: args.api,
         admin: args.admin,
         lanes: args.lanes,
+        take_over: args.take_over,
     };
+    // Before anything may replace it.
+    let program = handover::program()?;
+    let mut replace = signal(SignalKind::user_defined2())?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut handle = start(options).await?;
     announce(global, &data_dir, &handle);
@@ -45,6 +51,7 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => None,
         done = &mut handle.done => Some(done),
         () = demo => None,
+        () = start_heirs(&mut replace, &program) => None,
     };
     if let Some(done) = failed {
         done??;
@@ -58,12 +65,25 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Each SIGUSR2 starts the program that lies in this one's place now, with the same arguments; it knocks by itself.
+async fn start_heirs(replace: &mut Signal, program: &Path) {
+    while replace.recv().await.is_some() {
+        let args = std::env::args_os().skip(1).filter(|arg| arg != TAKE_OVER);
+        // Not waited for: it outlives this process.
+        match tokio::process::Command::new(program).args(args).arg(TAKE_OVER).spawn() {
+            Ok(heir) => tracing::info!(pid = heir.id(), program = %program.display(), "started to take over"),
+            Err(error) => tracing::error!(%error, program = %program.display(), "cannot be started to take over"),
+        }
+    }
+    std::future::pending().await
+}
+
 fn announce(global: &Global, data_dir: &Path, handle: &Handle) {
     let (gateway, admin) = (format!("http://{}", handle.gateway_addr), format!("http://{}", handle.admin_addr));
     let token_file = data_dir.join(TOKEN_FILE);
     if global.json {
         let line = json!({
-            "gateway": gateway, "api": handle.api_url, "admin": admin, "data_dir": data_dir, "token_file": token_file,
+            "pid": std::process::id(), "gateway": gateway, "api": handle.api_url, "admin": admin, "data_dir": data_dir, "token_file": token_file,
         });
         println!("{line}");
         return;
