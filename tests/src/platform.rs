@@ -217,7 +217,8 @@ impl Platform {
     /// # Panics
     /// Where it does not serve on the same sockets, or the old one fails.
     pub fn take_over(&mut self, limit: Duration) {
-        let start = Start { args: [self.start.args.as_slice(), &["--take-over".into()]].concat(), ..self.start.clone() };
+        let start =
+            Start { args: [self.start.args.as_slice(), &["--take-over".into()]].concat(), ..self.start.clone() };
         let (child, served, stdout) = launch(&start, self.root.path());
         assert_eq!((&served.gateway, &served.api), (&self.served.gateway, &self.served.api));
         let mut old = std::mem::replace(&mut self.child, child);

@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn a_burst_longer_than_the_history_is_read_anew() {
         let records = store(4);
-        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let publisher = Publisher::start(Arc::clone(&records), watch::Sender::default()).unwrap();
         let burst = (0..50).fold(Txn::new(), |txn, n| function(txn, &format!("f{n}"), 1));
         let version = records.commit(burst).await.unwrap();
         assert!(publisher.state.lock().changes().is_err(), "the burst was too short to be missed");
@@ -245,19 +245,19 @@ mod tests {
     async fn what_cannot_be_read_stays_as_it_was() {
         let records = store(1000);
         records.commit(function(function(Txn::new(), "a", 1), "b", 1)).await.unwrap();
-        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let publisher = Publisher::start(Arc::clone(&records), watch::Sender::default()).unwrap();
         let broken = alias(Txn::new(), "a", 9).put("route/x", "no JSON");
         records.commit(function(broken, "b", 2)).await.unwrap();
         publisher.catch_up();
         let snapshot = Arc::clone(&publisher.snapshots().borrow());
         assert_eq!((live(&snapshot, "a"), live(&snapshot, "b")), (1, 2));
-        assert!(Publisher::start(records).is_err(), "at the start there is nothing to keep");
+        assert!(Publisher::start(records, watch::Sender::default()).is_err(), "at the start there is nothing to keep");
     }
 
     #[tokio::test]
     async fn the_follower_ends_with_its_publisher() {
         let records = store(1000);
-        let publisher = Publisher::start(Arc::clone(&records)).unwrap();
+        let publisher = Publisher::start(Arc::clone(&records), watch::Sender::default()).unwrap();
         let mut snapshots = publisher.snapshots();
         records.commit(function(Txn::new(), "a", 1)).await.unwrap();
         snapshots.changed().await.unwrap();

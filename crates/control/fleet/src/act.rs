@@ -6,11 +6,15 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use types::{Fault, InstanceId, Revision};
+use types::{Code, Fault, InstanceId, Revision};
 use wire::{Ensured, Hold, Load, Started, Stop};
 
 /// Longest drain of an instance on top of its revision's timeout.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+fn stopping() -> Fault {
+    Fault::new(Code::ShuttingDown, "the platform is stopping")
+}
 
 impl Fleet {
     /// Starts one instance in the background.
@@ -26,7 +30,16 @@ impl Fleet {
     /// Starts one instance that was counted as starting.
     async fn start_now(&self, revision: &Arc<Revision>) -> Result<Vec<(&'static str, Duration)>, Fault> {
         let _place = self.0.starts.acquire().await.map_err(Fault::internal)?;
-        let started = self.0.host.start(Arc::clone(revision)).await;
+        let mut started = match self.0.stopping.is_cancelled() {
+            true => Err(stopping()),
+            false => self.0.host.start(Arc::clone(revision)).await,
+        };
+        if let Ok(late) = &started
+            && self.0.stopping.is_cancelled()
+        {
+            self.0.host.stop(late.id, Stop::Gently).await;
+            started = Err(stopping());
+        }
         if let Ok(started) = &started {
             // In the directory before it stops counting as starting: no look may see neither.
             self.0.directory.add(revision, started);

@@ -54,6 +54,8 @@ struct Inner {
     nudged: Mutex<HashMap<RevisionId, Arc<Revision>>>,
     wake: Notify,
     starts: Semaphore,
+    /// Nothing starts any more.
+    stopping: Shutdown,
 }
 
 /// What a look knows beside the load.
@@ -84,6 +86,7 @@ impl Fleet {
             nudged: Mutex::default(),
             wake: Notify::new(),
             starts,
+            stopping: Shutdown::new(),
         }))
     }
 
@@ -107,6 +110,8 @@ impl Fleet {
             let view = View { snapshot: &snapshot, now: Instant::now(), tick };
             if tick { self.look(&view, &minimums) } else { self.look_at_nudged(&view) }
         }
+        // Before the instances are listed: one that becomes ready later finds it, and is ended by who started it.
+        self.0.stopping.cancel();
         self.stop_all().await;
     }
 

@@ -35,6 +35,8 @@ struct State {
     /// How long an instance has been idle.
     idle: Duration,
     starts: u32,
+    /// Starts wait for a permit of it.
+    gate: Option<Arc<tokio::sync::Semaphore>>,
     start_fault: Option<Fault>,
     told: Vec<Fault>,
 }
@@ -54,8 +56,14 @@ impl Host for World {
     fn start(&self, _: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>> {
         Box::pin(async {
             tokio::task::yield_now().await;
-            self.with(|state| {
+            let gate = self.with(|state| {
                 state.starts += 1;
+                state.gate.clone()
+            });
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            self.with(|state| {
                 if let Some(fault) = &state.start_fault {
                     return Err(fault.clone());
                 }
@@ -328,6 +336,24 @@ async fn the_probe_starts_one_and_keeps_it_until_the_alias_moves() {
     house.world.with(|state| state.start_fault = Some(fault.clone()));
     assert_eq!(house.fleet.ensure(Arc::clone(&house.revision)).await.map(|_| ()).unwrap_err(), fault);
     house.stop().await;
+}
+
+#[tokio::test]
+async fn what_becomes_ready_after_the_end_is_ended() {
+    let house = House::new("");
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    house.world.with(|state| state.gate = Some(Arc::clone(&gate)));
+    house.ask(1);
+    house.until("it starts", |state| state.starts == 1).await;
+    let world = Arc::clone(&house.world);
+    house.stop().await;
+    gate.add_permits(1);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while world.with(|state| state.stopped.is_empty()) {
+        assert!(Instant::now() < deadline, "the late instance stays");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.with(|state| assert!(state.running.is_empty() && state.listed.is_empty()));
 }
 
 #[tokio::test]

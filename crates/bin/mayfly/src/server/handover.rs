@@ -10,8 +10,8 @@
 use super::Listeners;
 use anyhow::{Context, bail, ensure};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg, sockopt,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg, sockopt,
 };
 use std::{
     io::{IoSlice, IoSliceMut, Read, Write},
