@@ -39,6 +39,8 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         api: FREE_PORT,
         admin: FREE_PORT,
         lanes: Some(1),
+        tls_listen: FREE_PORT,
+        gateway: gateway::Options::default(),
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };

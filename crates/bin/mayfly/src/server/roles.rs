@@ -7,7 +7,7 @@ use chassis::{Lanes, Shutdown, admin, metrics::Metrics, task};
 use control::Registry;
 use dispatch::Dispatcher;
 use fleet::Fleet;
-use gateway::Gateway;
+use gateway::{Gateway, Listener};
 use sandbox::Sandbox;
 use std::{net::SocketAddr, sync::Arc};
 use store::{Blobs, Records, record};
@@ -25,6 +25,7 @@ struct Kept {
 /// The sockets, bound before anything starts: a taken port is told at once.
 struct Listeners {
     gateway: std::net::TcpListener,
+    tls: Option<std::net::TcpListener>,
     api: TcpListener,
     admin: TcpListener,
 }
@@ -44,21 +45,26 @@ pub async fn start(options: Options) -> anyhow::Result<Handle> {
     let listeners = Listeners::bind(&options).await?;
     let (gateway_addr, api_addr) = (listeners.gateway.local_addr()?, listeners.api.local_addr()?);
     let admin_addr = listeners.admin.local_addr()?;
+    let tls_addr = listeners.tls.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
     let data = DataDir::open(&options.data_dir)?;
     let kept = Kept::open(&data).await?;
     let token = kept.token.clone();
     let roles = Roles::assemble(&options, &data, kept, gateway_addr).await?;
-    let shutdown = Shutdown::new();
+    let (shutdown, reload) = (Shutdown::new(), roles.gateway.reload());
     let done = tokio::spawn(roles.run(listeners, shutdown.clone()));
-    Ok(Handle { gateway_addr, admin_addr, api_url: format!("http://{api_addr}"), token, shutdown, done })
+    let api_url = format!("http://{api_addr}");
+    Ok(Handle { gateway_addr, tls_addr, admin_addr, api_url, token, reload, shutdown, done })
 }
 
 impl Listeners {
     async fn bind(options: &Options) -> anyhow::Result<Self> {
         let taken =
             |what: &str, addr: SocketAddr| format!("cannot listen on {addr} for {what}: is another platform running?");
+        let bind = |addr, what| std::net::TcpListener::bind(addr).with_context(|| taken(what, addr));
+        let tls = options.gateway.certificates.as_ref().map(|_| bind(options.tls_listen, "functions over HTTPS"));
         Ok(Self {
-            gateway: std::net::TcpListener::bind(options.listen).with_context(|| taken("functions", options.listen))?,
+            gateway: bind(options.listen, "functions")?,
+            tls: tls.transpose()?,
             api: TcpListener::bind(options.api).await.with_context(|| taken("the API", options.api))?,
             admin: TcpListener::bind(options.admin)
                 .await
@@ -97,7 +103,7 @@ impl Roles {
         let directory = Arc::new(dispatcher.clone());
         let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
-        let gateway = Gateway::new(gateway::Options::default(), snapshots, Arc::new(dispatcher.clone()));
+        let gateway = Gateway::new(options.gateway.clone(), snapshots, Arc::new(dispatcher.clone()), &metrics)?;
         let control = control::Service::new(
             control::Options {
                 token: kept.token,
@@ -128,7 +134,10 @@ impl Roles {
         let fleet = task::spawn("fleet", self.fleet.run(instances.clone()));
         let admin = task::spawn("admin port", self.admin.run(listeners.admin, rest.clone()));
         let control = tokio::spawn(self.control.run(listeners.api, rest.clone()));
-        let served = self.gateway.run(listeners.gateway, &self.lanes, shutdown.clone()).await;
+        let plain = Listener { socket: listeners.gateway, tls: false };
+        let tls = listeners.tls.map(|socket| Listener { socket, tls: true });
+        let sockets = [plain].into_iter().chain(tls).collect();
+        let served = self.gateway.run(sockets, &self.lanes, shutdown.clone()).await;
         // The gateway ends with the shutdown, or because it cannot listen: either way everything else ends now.
         shutdown.cancel();
         self.ready.send_replace(false);

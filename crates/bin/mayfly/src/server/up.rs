@@ -29,9 +29,14 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         api: args.api,
         admin: args.admin,
         lanes: args.lanes,
+        tls_listen: args.tls.tls_listen,
+        gateway: args.traffic.options(&args.tls),
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // From here on: the signal would end a process that does not listen to it.
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut handle = start(options).await?;
+    let reload = handle.reload.clone();
     announce(global, &data_dir, &handle);
     let (api_url, token, gateway) = (handle.api_url.clone(), handle.token.clone(), handle.gateway_addr);
     let demo = async {
@@ -40,11 +45,18 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         }
         std::future::pending::<()>().await
     };
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload.now();
+        }
+        std::future::pending::<()>().await
+    };
     let failed = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
         done = &mut handle.done => Some(done),
         () = demo => None,
+        () = reloads => None,
     };
     if let Some(done) = failed {
         done??;
@@ -61,15 +73,19 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
 fn announce(global: &Global, data_dir: &Path, handle: &Handle) {
     let (gateway, admin) = (format!("http://{}", handle.gateway_addr), format!("http://{}", handle.admin_addr));
     let token_file = data_dir.join(TOKEN_FILE);
+    let tls = handle.tls_addr.map(|addr| format!("https://{addr}"));
     if global.json {
         let line = json!({
-            "gateway": gateway, "api": handle.api_url, "admin": admin, "data_dir": data_dir, "token_file": token_file,
+            "gateway": gateway, "tls": tls, "api": handle.api_url, "admin": admin, "data_dir": data_dir, "token_file": token_file,
         });
         println!("{line}");
         return;
     }
     println!("Mayfly {} serves", env!("CARGO_PKG_VERSION"));
     println!("  functions  {gateway}/<function>/…");
+    if let Some(tls) = tls {
+        println!("             {tls}/<function>/…");
+    }
     println!("  API        {}/v1  (token in {})", handle.api_url, token_file.display());
     println!("  health     {admin}/healthz, /readyz, /metrics");
     println!("  data       {}", data_dir.display());
