@@ -2,7 +2,7 @@
 //!
 //! [`Platform`] starts and kills the platform; [`Cli`] runs its verbs; [`Folder`] writes the functions that a test
 //! deploys; [`http`] speaks to what they become; [`archive`] makes uploads that no honest client sends; [`processes`]
-//! looks at what runs; [`wait`] waits for a state.
+//! looks at what runs; [`python`] runs clients from PyPI; [`wait`] waits for a state.
 //!
 //! **Invariant**: it knows the platform by its command line, its API and `/proc` only; no crate of the product is
 //! linked, so nothing here can agree with a defect.
@@ -14,6 +14,7 @@ pub mod folder;
 pub mod http;
 pub mod platform;
 pub mod processes;
+pub mod python;
 mod spawn;
 pub mod wait;
 

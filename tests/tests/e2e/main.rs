@@ -4,7 +4,9 @@
 //! functions share one platform ([`mayfly_tests::Platform::shared`]), so their functions have names of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod bad_input;
+mod clients;
 mod contract;
 mod disk;
 mod examples;
@@ -12,9 +14,11 @@ mod faults;
 mod handover;
 mod journey;
 mod kill;
+mod limits;
 mod load;
 mod protocol;
 mod races;
 mod runtimes;
 mod scale;
+mod tls;
 mod traffic;

@@ -54,6 +54,8 @@ pub(crate) const NEEDS: &[Need] = &[
     program(&["unshare"], &["util-linux"], "tests of a full disk mount a small one of their own"),
     program(&["mount"], &["mount"], "tests of a full disk mount a small one of their own"),
     program(&["curl"], &["curl"], "tests call functions as a user does"),
+    program(&["h2load"], &["nghttp2-client"], "tests load the gateway over HTTP/2"),
+    Need { args: &["version"], ..program(&["openssl"], &["openssl"], "tests make certificates") },
     program(&["git"], &["git"], "tidy asks it for the project's files"),
 ];
 

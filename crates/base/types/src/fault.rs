@@ -65,6 +65,7 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 Caller false "The route takes other methods; the `Allow` header names them.",
     PreconditionFailed "precondition_failed" 412 Caller false "It changed since you read it: read it again and repeat the change with the new ETag.",
     RequestTooLarge "request_too_large" 413 Caller false "The body is over the function's `request_max`.",
+    UriTooLong "uri_too_long" 414 Caller false "Send a shorter URL; long values belong into the body.",
     HeadersTooLarge "headers_too_large" 431 Caller false "Send fewer or shorter headers.",
     AsyncUnavailable "async_unavailable" 501 Platform false "Asynchronous invocation is not part of this version; invoke it synchronously.",
 

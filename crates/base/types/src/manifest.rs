@@ -3,6 +3,7 @@
 use crate::{
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
+    protocol::Protocol,
     record::Route,
     spec::{Contract, Runtime, Scale, Spec},
     unit::{Bytes, Millis},
@@ -28,6 +29,8 @@ pub struct Manifest {
     pub runtime: Runtime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,6 +111,14 @@ impl Manifest {
                 format!("runtime `{}` does not go with contract `{contract}`", self.runtime),
             ));
         }
+        if let Some(Protocol::H2c) = self.protocol
+            && contract != Contract::Http
+        {
+            return Err(invalid(
+                "protocol",
+                format!("`h2c` is for servers, contract `http`; this one is `{contract}`"),
+            ));
+        }
         if contract == Contract::Command && self.command.is_empty() && self.entry.is_none() {
             return Err(invalid("command", "contract `command` needs `command` (program and arguments) or `entry`"));
         }
@@ -182,6 +193,7 @@ impl Manifest {
         Spec {
             runtime: self.runtime,
             contract,
+            protocol: self.protocol.unwrap_or_default(),
             entry: self.entry.clone(),
             command: self.command.clone(),
             memory: self.memory.unwrap_or(Bytes::mib(256)),
@@ -253,6 +265,10 @@ mod tests {
         assert_eq!(spec.request_max, Some(Bytes::mib(6)));
         let spec = Manifest::parse("name = 'a'\nruntime = 'nodejs'\ncontract = 'http'").unwrap().spec();
         assert_eq!((spec.concurrency, spec.request_max), (80, None));
+        // A specification without it is written as before there was any, so that its revision is the same.
+        assert!(!serde_json::to_string(&spec).unwrap().contains("protocol"));
+        let h2c = "name = 'a'\nruntime = 'nodejs'\ncontract = 'http'\nprotocol = 'h2c'";
+        assert_eq!(Manifest::parse(h2c).unwrap().spec().protocol, Protocol::H2c);
     }
 
     #[test]
@@ -267,6 +283,8 @@ mod tests {
             ("name = 'A_b'\nruntime = 'nodejs'", Code::NameInvalid, "A_b"),
             ("name = 'a'\nruntime = 'cobol'", Code::ManifestInvalid, "cobol"),
             ("name = 'a'\nruntime = 'wasm'\ncontract = 'http'", Code::ManifestInvalid, "does not go with"),
+            ("name = 'a'\nruntime = 'nodejs'\nprotocol = 'h2c'", Code::ManifestInvalid, "contract `http`"),
+            ("name = 'a'\nruntime = 'nodejs'\ncontract = 'http'\nprotocol = 'h3'", Code::ManifestInvalid, "h3"),
             ("name = 'a'\nruntime = 'nodejs'\nconcurrency = 0", Code::ManifestInvalid, "concurrency"),
             ("name = 'a'\nruntime = 'nodejs'\n[scale]\nmin = 3\nmax = 2", Code::ManifestInvalid, "min 3"),
             ("name = 'a'\nruntime = 'nodejs'\n[scale]\nmaximum = 2", Code::ManifestInvalid, "maximum"),

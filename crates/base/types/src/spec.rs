@@ -1,6 +1,9 @@
 //! What a revision is made of: the manifest with every default filled in.
 
-use crate::unit::{Bytes, Millis};
+use crate::{
+    protocol::Protocol,
+    unit::{Bytes, Millis},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 use utoipa::ToSchema;
@@ -124,6 +127,9 @@ impl Default for Scale {
 pub struct Spec {
     pub runtime: Runtime,
     pub contract: Contract,
+    /// `http`: what the server speaks.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
     /// What the runtime loads: `index.handler`, `app.main`, `example.Handler::handleRequest`, a file.
     pub entry: Option<String>,
     /// Replaces the runtime's own start command: program and arguments, run in the artifact's folder.

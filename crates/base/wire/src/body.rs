@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
+use types::Fault;
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,6 +28,21 @@ impl Body {
         B: http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
         Self::Stream(Box::pin(body))
+    }
+
+    /// The body, refused at once where its length is known and over `max`, broken off where it turns out so.
+    ///
+    /// # Errors
+    /// What `over` makes of the length, or of the least that it must be.
+    pub fn bounded(self, max: u64, over: impl Fn(u64) -> Fault) -> Result<Self, Fault> {
+        let hint = http_body::Body::size_hint(&self);
+        if hint.lower() > max {
+            return Err(over(hint.lower()));
+        }
+        if hint.upper().is_some_and(|upper| upper <= max) {
+            return Ok(self);
+        }
+        Ok(Self::stream(Bounded { body: self, left: max, fault: over(max.saturating_add(1)) }))
     }
 
     /// The whole body in memory.
@@ -118,6 +134,39 @@ impl http_body::Body for Body {
             Self::Incoming(incoming) => incoming.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
+    }
+}
+
+/// A body of unknown length, counted as it streams.
+struct Bounded {
+    body: Body,
+    left: u64,
+    fault: Fault,
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(self.fault.clone().into()))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -33,15 +33,22 @@ pub struct Options {
     pub lanes: Option<u16>,
     /// Take the sockets over from the platform that serves this data directory, where one does.
     pub take_over: bool,
+    /// Where functions answer over HTTPS, if the gateway has certificates.
+    pub tls_listen: SocketAddr,
+    pub gateway: gateway::Options,
 }
 
 /// A platform that runs.
 pub struct Handle {
     pub gateway_addr: SocketAddr,
+    /// Where functions answer over HTTPS.
+    pub tls_addr: Option<SocketAddr>,
     pub admin_addr: SocketAddr,
     /// `http://HOST:PORT`, without `/v1`.
     pub api_url: String,
     pub token: String,
+    /// Reads certificates and opens the access log again.
+    pub reload: gateway::Reload,
     /// Begins the orderly stop.
     pub shutdown: CancellationToken,
     /// Ends when the last role has.

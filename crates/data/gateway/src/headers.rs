@@ -1,15 +1,11 @@
 //! The headers that a proxy takes off and puts on.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use types::InvocationId;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::REQUEST_ID_HEADER);
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// Headers that speak of one connection only (RFC 9110 §7.6.1). `Upgrade` stays out: no contract takes it yet.
+/// Headers that speak of one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,7 +16,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if let Some(named) = headers.get(header::CONNECTION).cloned() {
         for name in named.to_str().unwrap_or("").split(',') {
             if let Ok(name) = name.trim().parse::<HeaderName>() {
@@ -33,26 +29,52 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Says who called and how. What a client claims about earlier hops stays in front of what we saw.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>, prefix: &str) {
-    if let Some(peer) = peer {
-        let seen = match headers.get(&FORWARDED_FOR) {
-            Some(earlier) => HeaderValue::from_bytes(&[earlier.as_bytes(), b", ", peer.as_bytes()].concat()).ok(),
-            None => Some(peer.clone()),
-        };
-        if let Some(seen) = seen {
-            headers.insert(FORWARDED_FOR, seen);
+/// Takes off what belongs to the client's connection, and puts on what the next one needs.
+///
+/// Trailers are passed on where the client takes them (RFC 9110 §10.1.4), and so is the wish to change the protocol
+/// (§7.8) where the connection can: `upgrade` says so.
+pub(crate) fn of_request(headers: &mut HeaderMap, upgrade: bool) {
+    let trailers = headers.get(header::TE).is_some_and(|te| has_token(te, "trailers"));
+    let protocol = if upgrade { headers.get(header::UPGRADE).cloned() } else { None };
+    remove_hop_by_hop(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// The same for the answer: 101 names the protocol that the connection now speaks.
+pub(crate) fn of_response(headers: &mut HeaderMap, status: StatusCode) {
+    let protocol = if status == StatusCode::SWITCHING_PROTOCOLS { headers.get(header::UPGRADE).cloned() } else { None };
+    remove_hop_by_hop(headers);
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// HTTP/2 names the host in `:authority` and may split cookies; functions read HTTP/1.1 (RFC 9113 §8.3.1, §8.2.3).
+pub(crate) fn as_http1(headers: &mut HeaderMap, uri: &Uri) {
+    if let Some(authority) = uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(header::HOST, host);
+    }
+    let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    if cookies.by_ref().nth(1).is_some() {
+        let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+            headers.insert(header::COOKIE, joined);
         }
     }
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    if let Some(host) = headers.get(header::HOST).cloned() {
-        headers.entry(FORWARDED_HOST).or_insert(host);
-    }
-    if !prefix.is_empty()
-        && let Ok(prefix) = HeaderValue::from_str(prefix)
-    {
-        headers.insert(FORWARDED_PREFIX, prefix);
-    }
+}
+
+/// True where a list of tokens has this one; parameters behind ';' don't count.
+fn has_token(value: &HeaderValue, token: &str) -> bool {
+    let list = value.to_str().unwrap_or("");
+    list.split(',').any(|one| one.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(token))
 }
 
 /// The caller's id for the call where it sent a valid one, a new one otherwise.
@@ -71,31 +93,49 @@ pub(crate) fn id_value(id: InvocationId) -> HeaderValue {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_connections_own_headers_stay_behind() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "keep-alive, x-mine"),
-            ("keep-alive", "1"),
-            ("x-mine", "1"),
-            ("te", "trailers"),
-            ("x-yours", "1"),
-        ] {
-            headers.insert(name, value.parse().unwrap());
-        }
-        remove_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-yours"]);
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut map = HeaderMap::new();
+        headers.iter().map(pair).for_each(|(name, value)| {
+            map.append(name, value);
+        });
+        map
     }
 
     #[test]
-    fn forwarding_appends_what_was_seen() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", "10.0.0.9".parse().unwrap());
-        headers.insert("host", "a.example".parse().unwrap());
-        add_forwarded(&mut headers, Some(&HeaderValue::from_static("127.0.0.1")), "/hello");
-        assert_eq!(headers["x-forwarded-for"], "10.0.0.9, 127.0.0.1");
-        assert_eq!(headers["x-forwarded-host"], "a.example");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["x-forwarded-prefix"], "/hello");
+    fn a_connections_own_headers_stay_behind() {
+        for (sent, upgrade, want) in [
+            (&[("connection", "keep-alive, x-mine"), ("keep-alive", "1"), ("x-mine", "1")][..], true, &[][..]),
+            (&[("te", "gzip")], true, &[]),
+            (&[("te", "gzip, trailers")], true, &[("te", "trailers")]),
+            (&[("te", "trailers;q=1")], true, &[("te", "trailers")]),
+            (&[("connection", "upgrade"), ("upgrade", "websocket")], true, &[("upgrade", "websocket")]),
+            (&[("connection", "upgrade"), ("upgrade", "h2c")], false, &[]),
+            (&[("proxy-authorization", "x"), ("trailer", "x-sum")], true, &[("trailer", "x-sum")]),
+        ] {
+            let mut headers = map(sent);
+            of_request(&mut headers, upgrade);
+            assert_eq!(headers, map(want), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_switch_names_a_protocol_in_the_answer() {
+        let sent = [("connection", "upgrade, x-mine"), ("upgrade", "websocket"), ("x-mine", "1")];
+        let mut headers = map(&sent);
+        of_response(&mut headers, StatusCode::SWITCHING_PROTOCOLS);
+        assert_eq!(headers, map(&[("upgrade", "websocket"), ("connection", "upgrade")]));
+        let mut headers = map(&sent);
+        of_response(&mut headers, StatusCode::UPGRADE_REQUIRED);
+        assert_eq!(headers, map(&[]));
+    }
+
+    #[test]
+    fn http2_becomes_what_functions_read() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("x", "1")]);
+        as_http1(&mut headers, &"https://a.example/x".parse().unwrap());
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2"), ("x", "1"), ("host", "a.example")]));
     }
 }

@@ -1,6 +1,7 @@
 //! Faults become responses here and nowhere else.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use std::fmt::Write as _;
 use types::{Code, Fault};
 use wire::Body;
 
@@ -26,4 +27,103 @@ pub(crate) fn response(fault: &Fault) -> Response<Body> {
         headers.insert(header::ALLOW, allowed);
     }
     response
+}
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// True for a call of gRPC, whose clients read no problem documents.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The fault as gRPC tells it: an answer of trailers only, with status 200 ("PROTOCOL-HTTP2", Responses).
+pub(crate) fn grpc(fault: &Fault) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.headers_mut() = grpc_status(fault);
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response
+}
+
+/// `grpc-status` and `grpc-message`, with our own code beside them.
+pub(crate) fn grpc_status(fault: &Fault) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(fault.code)));
+    if let Ok(message) = HeaderValue::try_from(percent(&fault.to_string())) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    headers.insert(ERROR, HeaderValue::from_static(fault.code.as_str()));
+    headers
+}
+
+/// Source: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>. Who may try again is told UNAVAILABLE.
+fn grpc_code(code: Code) -> u16 {
+    match code.status() {
+        _ if code.retry() => 14, // UNAVAILABLE
+        400 | 414 | 431 => 3,    // INVALID_ARGUMENT
+        401 => 16,               // UNAUTHENTICATED
+        403 => 7,                // PERMISSION_DENIED
+        404 | 405 | 501 => 12,   // UNIMPLEMENTED
+        413 => 8,                // RESOURCE_EXHAUSTED
+        429 => 8,                // RESOURCE_EXHAUSTED
+        504 => 4,                // DEADLINE_EXCEEDED
+        502 | 503 => 14,         // UNAVAILABLE
+        _ => 13,                 // INTERNAL
+    }
+}
+
+/// Percent-encoded as `grpc-message` is: printable ASCII without '%'.
+fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_speak_grpc() {
+        for (code, want) in [
+            (Code::RouteNotFound, "12"),
+            (Code::CapacityExhausted, "14"),
+            (Code::FunctionTimeout, "4"),
+            (Code::FunctionExited, "14"),
+            (Code::RequestTooLarge, "8"),
+            (Code::Internal, "13"),
+            (Code::HeadersTooLarge, "3"),
+        ] {
+            let response = grpc(&Fault::new(code, "100 % of\nü"));
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["grpc-status"]),
+                (200, &HeaderValue::from_static(want))
+            );
+            let message = response.headers()["grpc-message"].to_str().unwrap();
+            assert!(message.ends_with("100 %25 of%0A%C3%BC"), "{message}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_type() {
+        for (kind, want) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x=1", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_grpc(&headers), want, "{kind}");
+        }
+    }
 }

@@ -1,173 +1,202 @@
 //! Listens, and serves connections on the lanes until it is told to stop.
 
 use crate::{
+    access,
+    caller::Peer,
+    connection::Connection,
+    options::Options,
     routes::Routes,
-    service::{Peer, Service},
+    service::Service,
+    tls::{Certificates, Tls},
 };
-use chassis::{Lanes, Shutdown};
-use http::{HeaderValue, header};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use chassis::{Lanes, Shutdown, metrics::Metrics, task};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
 };
 use tokio_util::task::TaskTracker;
 use wire::{Invoke, Snapshots};
-
-/// The gateway's limits.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Most client connections of one lane; the next ones wait in the kernel's queue.
-    pub connections_max: usize,
-    /// Time for a request's head to arrive.
-    pub head_timeout: Duration,
-    /// Largest head of a request in bytes; longer ones get 431. Up to twice that may pass where it arrives at once.
-    pub head_max: usize,
-    /// Time for running requests to end at a shutdown.
-    pub grace: Duration,
-    /// At a shutdown, an idle connection stays this long: its client may be sending the next request this very moment.
-    /// What comes is answered with `Connection: close`.
-    pub linger: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            connections_max: 8192,
-            head_timeout: Duration::from_secs(30),
-            head_max: 64 << 10,
-            grace: Duration::from_secs(30),
-            linger: Duration::from_secs(1),
-        }
-    }
-}
 
 /// The gateway, ready to run.
 pub struct Gateway {
     options: Options,
     snapshots: Snapshots,
     invoke: Arc<dyn Invoke>,
+    certificates: Option<Certificates>,
+    log: Option<(access::Log, access::Writer)>,
+    reload: Reload,
+}
+
+/// A socket to serve.
+pub struct Listener {
+    pub socket: std::net::TcpListener,
+    /// Its connections are encrypted.
+    pub tls: bool,
+}
+
+/// Makes a running gateway read its certificates and open its access log again.
+#[derive(Debug, Clone, Default)]
+pub struct Reload(Arc<watch::Sender<u64>>);
+
+impl Reload {
+    pub fn now(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
 }
 
 impl Gateway {
-    pub fn new(options: Options, snapshots: Snapshots, invoke: Arc<dyn Invoke>) -> Self {
-        Self { options, snapshots, invoke }
+    /// # Errors
+    /// Where the certificates cannot be used or the access log cannot be opened: a start is the time to say so.
+    pub fn new(options: Options, snapshots: Snapshots, invoke: Arc<dyn Invoke>, metrics: &Metrics) -> io::Result<Self> {
+        let certificates =
+            options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
+        let log = options.access_log.as_deref().map(|path| access::Log::start(path, metrics)).transpose()?;
+        Ok(Self { options, snapshots, invoke, certificates, log, reload: Reload::default() })
     }
 
-    /// Serves `listener` on every lane until `shutdown`, then lets running requests end within the grace.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// Serves the listeners on every lane until `shutdown`, then lets running requests end within the grace.
     ///
     /// # Errors
-    /// Where the listener cannot be shared between lanes.
-    pub async fn run(self, listener: std::net::TcpListener, lanes: &Lanes, shutdown: Shutdown) -> io::Result<()> {
+    /// Where a listener cannot be shared between lanes.
+    pub async fn run(self, listeners: Vec<Listener>, lanes: &Lanes, shutdown: Shutdown) -> io::Result<()> {
+        let (log, writer) = self.log.unzip();
+        let reloads = task::spawn("reload", reloads(self.reload, self.certificates.clone(), log.clone()));
         let mut done = Vec::new();
         for index in 0..lanes.count() {
-            let listener = listener.try_clone()?;
-            let service = Service { routes: Routes::new(self.snapshots.clone()), invoke: Arc::clone(&self.invoke) };
-            let (options, shutdown) = (self.options.clone(), shutdown.clone());
-            let (sender, receiver) = oneshot::channel::<()>();
-            done.push(receiver);
-            lanes.spawn(index, "gateway lane", async move {
-                if let Err(error) = lane(options, listener, service, shutdown).await {
-                    tracing::error!(%error, "a lane cannot listen");
-                }
-                drop(sender);
-            });
+            let places = Arc::new(Semaphore::new(self.options.connections_max));
+            let routes = Routes::new(self.snapshots.clone());
+            let service = Arc::new(Service::new(&self.options, routes, Arc::clone(&self.invoke), log.clone()));
+            for listener in &listeners {
+                let tls = if listener.tls { self.certificates.as_ref().map(Certificates::server) } else { None };
+                let lane = Lane {
+                    options: self.options.clone(),
+                    service: Arc::clone(&service),
+                    places: Arc::clone(&places),
+                    tls,
+                    shutdown: shutdown.clone(),
+                };
+                let socket = listener.socket.try_clone()?;
+                let (sender, receiver) = oneshot::channel::<()>();
+                done.push(receiver);
+                lanes.spawn(index, "gateway lane", async move {
+                    if let Err(error) = lane.run(socket).await {
+                        tracing::error!(%error, "a lane cannot listen");
+                    }
+                    drop(sender);
+                });
+            }
         }
-        drop(listener);
+        drop((listeners, log));
         for lane in done {
             let _ = lane.await;
+        }
+        reloads.abort();
+        let _ = reloads.await;
+        if let Some(writer) = writer {
+            let _ = tokio::task::spawn_blocking(|| writer.join()).await;
         }
         Ok(())
     }
 }
 
-async fn lane(
-    options: Options,
-    listener: std::net::TcpListener,
-    service: Service,
-    shutdown: Shutdown,
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    let (service, places) = (Arc::new(service), Arc::new(Semaphore::new(options.connections_max)));
-    let connections = TaskTracker::new();
+/// Follows the certificates' folder and the operator's word.
+async fn reloads(reload: Reload, certificates: Option<Certificates>, log: Option<access::Log>) {
+    let mut asked = reload.0.subscribe();
     loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = shutdown.cancelled() => break,
+        let changed = async {
+            match &certificates {
+                Some(certificates) => certificates.changed().await,
+                None => std::future::pending().await,
+            }
         };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let (options, service, shutdown) = (options.clone(), Arc::clone(&service), shutdown.clone());
-                connections.spawn(async move {
-                    connection(&options, service, stream, peer, shutdown).await;
-                    drop(place);
-                });
+        tokio::select! {
+            _ = asked.changed() => {
+                if let Some(log) = &log {
+                    log.reopen();
+                }
             }
-            Err(error) => {
-                // Out of descriptors, most likely: give the running connections time to end.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            () = changed => {}
+        }
+        if let Some(certificates) = &certificates {
+            certificates.reload().await;
         }
     }
-    drop(listener);
-    connections.close();
-    if tokio::time::timeout(options.grace, connections.wait()).await.is_err() {
-        tracing::warn!(left = connections.len(), "the grace is over: connections are cut");
-    }
-    Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Option<IpAddr>, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    // Answers go out in one piece; waiting for more would cost 40 ms (RFC 896 with delayed acks).
-    stream.set_nodelay(true)?;
-    Ok((stream, Some(peer.ip()), place))
-}
-
-async fn connection(
-    options: &Options,
+/// One listener on one lane.
+struct Lane {
+    options: Options,
     service: Arc<Service>,
-    stream: TcpStream,
-    peer: Option<IpAddr>,
+    /// Shared by the listeners of the lane.
+    places: Arc<Semaphore>,
+    tls: Option<Tls>,
     shutdown: Shutdown,
-) {
-    let peer = peer.map(Peer::new);
-    let answer = service_fn(|request| async {
-        let mut response = service.answer(request, peer.as_ref()).await;
-        if let Ok(response) = &mut response
-            && shutdown.is_cancelled()
-        {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
-        .max_buf_size(options.head_max)
-        .serve_connection(TokioIo::new(stream), answer);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            match tokio::time::timeout(options.linger, connection.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+}
+
+impl Lane {
+    async fn run(self, socket: std::net::TcpListener) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                () = self.shutdown.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => self.serve(stream, peer, place, &connections),
+                Err(error) => {
+                    // Out of descriptors, most likely: give the running connections time to end.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
+        drop(listener);
+        connections.close();
+        if tokio::time::timeout(self.options.grace, connections.wait()).await.is_err() {
+            tracing::warn!(left = connections.len(), "the grace is over: connections are cut");
+        }
+        Ok(())
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        // Answers go out in one piece; waiting for more would cost 40 ms (RFC 896 with delayed acks).
+        stream.set_nodelay(true)?;
+        Ok((stream, Peer::new(peer.ip(), self.tls.is_some(), &self.options.trusted), place))
+    }
+
+    fn serve(&self, stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit, connections: &TaskTracker) {
+        let connection = Connection {
+            service: Arc::clone(&self.service),
+            peer,
+            head_timeout: self.options.head_timeout,
+            linger: self.options.linger,
+            head_max: self.options.head_max,
+            streams_max: self.options.streams_max,
+            streams: connections.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        match self.tls.clone() {
+            None => connections.spawn(async move {
+                connection.serve(stream, None).await;
+                drop(place);
+            }),
+            Some(tls) => connections.spawn(async move {
+                match tokio::time::timeout(connection.head_timeout, tls.accept(stream)).await {
+                    Ok(Ok((stream, protocol))) => connection.serve(stream, protocol).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                }
+                drop(place);
+            }),
+        };
     }
 }

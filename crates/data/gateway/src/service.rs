@@ -1,70 +1,99 @@
 //! One request's walk through the gateway.
 
 use crate::{
+    access::{Entry, Log},
+    answer::Answer,
+    caller::{self, Peer, Trusted},
     headers::{self, REQUEST_ID},
+    options::Options,
     problem,
     routes::{Match, Routes},
+    trace, turn,
 };
-use http::{HeaderValue, Request, Response, Uri, Version, header, uri::PathAndQuery};
-use hyper::body::Incoming;
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
+use http::{HeaderMap, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 use types::{Code, Fault, InvocationId};
 use wire::{Body, Call, Invoke, Shape};
 
-/// Who is at the other end of a connection.
-pub(crate) struct Peer {
-    ip: IpAddr,
-    /// The same as text, made once for all its requests.
-    pub(crate) text: HeaderValue,
-}
-
-impl Peer {
-    pub(crate) fn new(ip: IpAddr) -> Self {
-        Self { ip, text: HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown")) }
-    }
-}
+/// Most headers of a request: what hyper's parser of HTTP/1.1 takes without a heap.
+pub(crate) const HEADERS_MAX: usize = 100;
 
 /// What the connections of one lane share.
 pub(crate) struct Service {
-    pub(crate) routes: Routes,
-    pub(crate) invoke: Arc<dyn Invoke>,
+    routes: Routes,
+    invoke: Arc<dyn Invoke>,
+    trusted: Trusted,
+    limits: Limits,
+    log: Option<Log>,
+}
+
+/// Of every request, whoever it is for.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    head: usize,
+    url: usize,
+    body: Option<u64>,
 }
 
 impl Service {
+    pub(crate) fn new(options: &Options, routes: Routes, invoke: Arc<dyn Invoke>, log: Option<Log>) -> Self {
+        let limits = Limits { head: options.head_max, url: options.url_max, body: options.body_max };
+        Self { routes, invoke, trusted: options.trusted.clone(), limits, log }
+    }
+
     /// Answers every request: a fault is an answer too.
-    pub(crate) async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: Option<&Peer>,
-    ) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Answer> {
         let arrived = Instant::now();
         let id = headers::request_id(request.headers());
-        let mut response = match self.walk(request, id, peer, arrived).await {
-            Ok(response) => response,
+        let grpc = request.version() == Version::HTTP_2 && problem::is_grpc(request.headers());
+        let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
+        let (mut response, fault) = match self.walk(request, id, peer, arrived, entry.as_deref_mut()).await {
+            Ok(response) => (response, None),
             Err(fault) => {
                 tracing::debug!(%id, %fault, "refused");
-                problem::response(&fault)
+                let response = if grpc { problem::grpc(&fault) } else { problem::response(&fault) };
+                (response, Some(fault))
             }
         };
         response.headers_mut().insert(REQUEST_ID, headers::id_value(id));
-        Ok(response)
+        if let Some(entry) = &mut entry {
+            let is_empty = http_body::Body::is_end_stream(response.body());
+            entry.head(response.status().as_u16(), response.headers(), fault.as_ref(), is_empty);
+        }
+        response.map(|body| {
+            let mut answer = Answer::new(body);
+            answer.entry = entry;
+            answer.grpc = grpc;
+            answer
+        })
     }
 
     async fn walk(
         &self,
         request: Request<Incoming>,
         id: InvocationId,
-        peer: Option<&Peer>,
+        peer: &Peer,
         arrived: Instant,
+        mut entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
+        // Nobody sends more than is sensible.
+        self.limits.check(&request)?;
         // Host, path and method to an alias.
         let found = self.route(&request)?;
-        // The request as the function sees it: its own path, no header that is the connection's, who called.
-        let request = forward(request, &found, id, peer)?;
+        if let Some(entry) = &mut entry {
+            entry.routed(found.target.function.as_str());
+        }
+        // The request as the function sees it: its own path, no header that is the connection's, who called, its trace.
+        let (request, client) = self.forward(request, &found, id, peer)?;
+        if let Some(entry) = &mut entry {
+            entry.called_by(client, request.headers().get(trace::TRACEPARENT));
+        }
         // To an instance and back.
-        let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer: peer.map(|peer| peer.ip) };
+        let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer: Some(client) };
         let mut response = self.invoke.invoke(&found.target, call).await?;
-        headers::remove_hop_by_hop(response.headers_mut());
+        let status = response.status();
+        headers::of_response(response.headers_mut(), status);
         // A proxy answers in its own version, whatever the instance speaks (RFC 9110 §2.5).
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
@@ -74,21 +103,57 @@ impl Service {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
         self.routes.find(host, request.uri().path(), request.method())
     }
+
+    fn forward(
+        &self,
+        request: Request<Incoming>,
+        found: &Match,
+        id: InvocationId,
+        peer: &Peer,
+    ) -> Result<(Request<Body>, IpAddr), Fault> {
+        let (mut parts, body) = request.into_parts();
+        if parts.version == Version::HTTP_2 {
+            headers::as_http1(&mut parts.headers, &parts.uri);
+        }
+        headers::of_request(&mut parts.headers, parts.extensions.get::<OnUpgrade>().is_some());
+        let prefix = &parts.uri.path()[..found.strip];
+        let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
+        trace::ensure(&mut parts.headers, id);
+        parts.headers.insert(REQUEST_ID, headers::id_value(id));
+        parts.uri = own_path(&parts.uri, found.strip)?;
+        let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
+        let body = match self.limits.body {
+            Some(max) => body.bounded(max, |size| body_too_large(size, max))?,
+            None => body,
+        };
+        Ok((Request::from_parts(parts, body), client))
+    }
 }
 
-fn forward(
-    request: Request<Incoming>,
-    found: &Match,
-    id: InvocationId,
-    peer: Option<&Peer>,
-) -> Result<Request<Body>, Fault> {
-    let (mut parts, body) = request.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers);
-    headers::add_forwarded(&mut parts.headers, peer.map(|peer| &peer.text), &parts.uri.path()[..found.strip]);
-    parts.headers.insert(REQUEST_ID, headers::id_value(id));
-    parts.uri = own_path(&parts.uri, found.strip)?;
-    let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
-    Ok(Request::from_parts(parts, body))
+fn body_too_large(size: u64, max: u64) -> Fault {
+    Fault::new(Code::RequestTooLarge, format!("the body has {size} bytes or more, the platform takes {max}"))
+}
+
+impl Limits {
+    /// # Errors
+    /// `uri_too_long`, `headers_too_large`.
+    fn check<B>(&self, request: &Request<B>) -> Result<(), Fault> {
+        let url = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        if url > self.url {
+            let detail = format!("the URL has {url} bytes, {} are allowed", self.url);
+            return Err(Fault::new(Code::UriTooLong, detail));
+        }
+        let headers = request.headers();
+        if headers.len() > HEADERS_MAX || url + size(headers) > self.head {
+            return Err(turn::too_long(self.head));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a head as HTTP/1.1 writes them.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 /// Path and query without the route's own part; never empty.
@@ -110,6 +175,27 @@ fn own_path(uri: &Uri, strip: usize) -> Result<Uri, Fault> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_told_apart() {
+        let limits = Limits { head: 1000, url: 100, body: None };
+        for (url, value, count, want) in [
+            (100, 10, 1, None),
+            (101, 10, 1, Some(Code::UriTooLong)),
+            (50, 800, 1, None),
+            (50, 1000, 1, Some(Code::HeadersTooLarge)),
+            (50, 10, 60, Some(Code::HeadersTooLarge)),
+            (50, 0, HEADERS_MAX, None),
+            (50, 0, HEADERS_MAX + 1, Some(Code::HeadersTooLarge)),
+        ] {
+            let mut request = Request::get(format!("/{}", "a".repeat(url - 1)));
+            for n in 0..count {
+                request = request.header(format!("x{n}"), "v".repeat(value));
+            }
+            let got = limits.check(&request.body(()).unwrap()).map_err(|fault| fault.code).err();
+            assert_eq!(got, want, "{url} {value} {count}");
+        }
+    }
 
     #[test]
     fn a_function_sees_its_own_path() {

@@ -1,8 +1,8 @@
 //! The gateway on a real socket, with a fake dispatcher behind it.
 
-use crate::{Gateway, Options};
+use crate::{Gateway, Listener, Options};
 use bytes::Bytes;
-use chassis::{Lanes, Shutdown};
+use chassis::{Lanes, Shutdown, metrics::Metrics};
 use http::{Request, Response};
 use parking_lot::Mutex;
 use std::{
@@ -43,14 +43,15 @@ impl House {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&["hello"])));
         let options = Options { grace: Duration::from_secs(5), ..Options::default() };
-        let gateway = Gateway::new(options, receiver, Arc::new(Fake(Box::new(move |call| Box::pin(answer(call))))));
+        let invoke = Arc::new(Fake(Box::new(move |call| Box::pin(answer(call)))));
+        let gateway = Gateway::new(options, receiver, invoke, &Metrics::default()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let stop = shutdown.clone();
         let done = runtime.spawn(async move {
             let lanes = Lanes::start(2).unwrap();
-            let served = gateway.run(listener, &lanes, stop).await;
+            let served = gateway.run(vec![Listener { socket: listener, tls: false }], &lanes, stop).await;
             tokio::task::spawn_blocking(move || lanes.join()).await.unwrap();
             served
         });

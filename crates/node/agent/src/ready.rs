@@ -1,17 +1,16 @@
 //! When an instance may be called.
 
-use crate::{
-    address::{Address, Stream},
-    launch::Way,
-    link::runtime_api::Init,
-    port,
-};
-use http::{Request, header};
+use crate::{address::Address, launch::Way, link::runtime_api::Init, port};
+use http::{Request, Response, header};
 use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
 use tokio::sync::watch;
-use types::{Code, Fault};
+use types::{Code, Fault, Protocol};
 use wire::Exit;
 
 /// Between two looks at a socket that nobody listens on yet. Looking is a connect of some µs.
@@ -19,6 +18,13 @@ const LOOK_MIN: Duration = Duration::from_micros(500);
 const LOOK_MAX: Duration = Duration::from_millis(10);
 /// Time for one answer to a readiness request.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A request that is answered once the instance is ready.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) protocol: Protocol,
+}
 
 /// Waits until the instance can be called: which address it listens on, where it listens.
 ///
@@ -28,7 +34,7 @@ pub(crate) async fn ready(
     way: &Way,
     socket: &Address,
     user: u32,
-    path: Option<&str>,
+    probe: Option<Probe<'_>>,
     init: Option<watch::Receiver<Init>>,
     mut exit: watch::Receiver<Option<Exit>>,
     limit: Duration,
@@ -38,8 +44,8 @@ pub(crate) async fn ready(
             Way::Bootstrap | Way::Command => Ok(Some(listening(std::slice::from_ref(socket), user).await)),
             Way::Server(addresses) => {
                 let address = listening(addresses, user).await;
-                if let Some(path) = path {
-                    answers(&address, path).await;
+                if let Some(probe) = probe {
+                    answers(&address, probe).await;
                 }
                 Ok(Some(address))
             }
@@ -51,7 +57,7 @@ pub(crate) async fn ready(
         biased;
         ready = waiting => ready,
         exit = gone => Err(Fault::new(Code::StartFailed, ended(exit.as_ref()))),
-        () = tokio::time::sleep(limit) => Err(late(way, path, limit)),
+        () = tokio::time::sleep(limit) => Err(late(way, probe.map(|probe| probe.path), limit)),
     }
 }
 
@@ -99,26 +105,41 @@ fn is_own(address: &Address, user: u32) -> bool {
 }
 
 /// Until `GET path` answers 2xx or 3xx.
-async fn answers(address: &Address, path: &str) {
+async fn answers(address: &Address, probe: Probe<'_>) {
     loop {
-        if let Ok(Some(200..=399)) = tokio::time::timeout(ANSWER_MAX, status(address, path)).await {
+        if let Ok(Some(200..=399)) = tokio::time::timeout(ANSWER_MAX, status(address, probe)).await {
             return;
         }
         tokio::time::sleep(LOOK_MAX).await;
     }
 }
 
-async fn status(address: &Address, path: &str) -> Option<u16> {
-    let stream: Stream = address.connect().await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get(path)
-        .header(header::HOST, "localhost")
-        .header(header::USER_AGENT, "mayfly-readiness")
-        .body(Empty::<bytes::Bytes>::new())
-        .ok()?;
+async fn status(address: &Address, probe: Probe<'_>) -> Option<u16> {
+    let stream = TokioIo::new(address.connect().await.ok()?);
+    let request = Request::builder().header(header::USER_AGENT, "mayfly-readiness");
+    match probe.protocol {
+        Protocol::Http1 => {
+            let (mut sender, connection) = http1::handshake(stream).await.ok()?;
+            let request = request.uri(probe.path).header(header::HOST, "localhost");
+            answered(sender.send_request(request.body(Empty::<bytes::Bytes>::new()).ok()?), connection).await
+        }
+        Protocol::H2c => {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.ok()?;
+            let request = request.uri(format!("http://localhost{}", probe.path));
+            answered(sender.send_request(request.body(Empty::<bytes::Bytes>::new()).ok()?), connection).await
+        }
+    }
+}
+
+/// The status, where the connection lives so long.
+async fn answered(
+    response: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    connection: impl Future<Output = hyper::Result<()>>,
+) -> Option<u16> {
+    let mut response = std::pin::pin!(response);
     tokio::select! {
-        response = sender.send_request(request) => response.ok().map(|response| response.status().as_u16()),
-        _ = connection => None,
+        response = &mut response => response.ok().map(|response| response.status().as_u16()),
+        _ = connection => response.await.ok().map(|response| response.status().as_u16()),
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     instance::Instance,
     launch::{self, Launch, Places, Programs, Way},
     link::{
-        command::CommandLink, component::ComponentLink, handler::HandlerLink, http::HttpLink, runtime_api::RuntimeApi,
-        vitals::Vitals,
+        command::CommandLink, component::ComponentLink, h2c::H2cLink, handler::HandlerLink, http::HttpLink,
+        runtime_api::RuntimeApi, vitals::Vitals,
     },
     log::{Marks, Pipe, Source, capture},
     port, ready,
@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use types::{Code, Contract, Fault, InstanceId, Revision, Runtime, Timestamp, record::Stream};
+use types::{Code, Contract, Fault, InstanceId, Protocol, Revision, Runtime, Timestamp, record::Stream};
 use wire::{Exit, Link, Started};
 
 /// The clock of a cold start.
@@ -94,9 +94,10 @@ impl Inner {
         let socket = Address::Unix(places.socket.clone());
         let init = api.as_ref().map(RuntimeApi::init);
         let limit = revision.spec.start_timeout.duration();
-        let path = revision.spec.ready_path.as_deref();
+        let probe =
+            revision.spec.ready_path.as_deref().map(|path| ready::Probe { path, protocol: revision.spec.protocol });
         let user = running.instance.user();
-        let ready = ready::ready(&way, &socket, user, path, init, vitals.exit.clone(), limit).await;
+        let ready = ready::ready(&way, &socket, user, probe, init, vitals.exit.clone(), limit).await;
         let address = match ready {
             Ok(address) => address.unwrap_or(socket),
             Err(fault) => return Err(self.failed(&instance, fault).await),
@@ -105,7 +106,10 @@ impl Inner {
         let lanes = self.lanes.count();
         let link: Arc<dyn Link> = match (way, api) {
             (_, Some(api)) => Arc::new(api),
-            (Way::Server(_), None) => Arc::new(HttpLink::new(address, vitals, lanes)),
+            (Way::Server(_), None) => match revision.spec.protocol {
+                Protocol::Http1 => Arc::new(HttpLink::new(address, vitals, lanes)),
+                Protocol::H2c => Arc::new(H2cLink::new(address, vitals, lanes)),
+            },
             (Way::Command, None) => Arc::new(CommandLink::new(places.socket, vitals)),
             (Way::Bootstrap | Way::RuntimeApi, None) => Arc::new(HandlerLink::new(address, vitals, marks, lanes)),
         };

@@ -3,7 +3,7 @@
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
-use types::{AliasName, Contract, FunctionName, InvocationId, Runtime};
+use types::{AliasName, Contract, FunctionName, InvocationId, Runtime, unit::Bytes};
 
 /// Functions that live exactly as long as they are needed.
 #[derive(Debug, Parser)]
@@ -115,6 +115,59 @@ pub struct UpArgs {
     /// Replace the platform that serves this data directory, on its own sockets and without a refused request
     #[arg(long)]
     pub take_over: bool,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+}
+
+/// HTTPS beside HTTP.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// Folder of certificates: NAME.crt with NAME.key; `default` is for unknown hosts. Read again on change
+    #[arg(long, value_name = "DIR")]
+    pub tls_certs: Option<PathBuf>,
+    /// Where functions answer over HTTPS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443", requires = "tls_certs")]
+    pub tls_listen: SocketAddr,
+}
+
+/// What every request has to keep to, and what is written about it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct TrafficArgs {
+    /// Proxies whose X-Forwarded-* and Forwarded headers are believed, as 10.0.0.0/8 or ::1
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub trusted_proxies: Vec<gateway::Net>,
+    /// Longest URL; longer ones get 414
+    #[arg(long, value_name = "SIZE", default_value = "16KiB")]
+    pub url_max: Bytes,
+    /// Largest head of a request; larger ones get 431
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub head_max: Bytes,
+    /// Largest request body, whatever a function's `request_max` says; larger ones get 413 [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub body_max: Option<Bytes>,
+    /// Write a line of JSON for each request to FILE, or to stdout for `-`; SIGHUP opens the file again
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+}
+
+impl TrafficArgs {
+    /// What the gateway is started with.
+    pub fn options(&self, tls: &TlsArgs) -> gateway::Options {
+        gateway::Options {
+            // Less would not hold what browsers send; hyper takes no less either.
+            head_max: usize::try_from(self.head_max.0).unwrap_or(usize::MAX).max(8 << 10),
+            url_max: usize::try_from(self.url_max.0).unwrap_or(usize::MAX),
+            body_max: self.body_max.map(|max| max.0),
+            trusted: gateway::Trusted(self.trusted_proxies.clone()),
+            certificates: tls.tls_certs.clone(),
+            access_log: self.access_log.clone(),
+            ..gateway::Options::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -40,6 +40,8 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         admin: FREE_PORT,
         lanes: Some(1),
         take_over: false,
+        tls_listen: FREE_PORT,
+        gateway: gateway::Options::default(),
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };

@@ -60,9 +60,12 @@ Examples:
   mayfly up
   mayfly up --demo                              with the examples deployed and called once
   mayfly up --data-dir ./data --listen 0.0.0.0:80
+  mayfly up --tls-certs ./certs --tls-listen 0.0.0.0:443
+  mayfly up --trusted-proxies 10.0.0.0/8 --access-log access.log
 
 The data directory holds everything: functions, logs and the API's token (DATA_DIR/token).
-A second start on it serves the same functions at once. Ctrl-C lets running calls end first.";
+A second start on it serves the same functions at once. Ctrl-C lets running calls end first; SIGHUP
+reads the certificates and opens the access log again.";
 
 pub const DEV: &str = "\
 Examples:

@@ -120,12 +120,12 @@ impl Inheritance {
     ///
     /// # Errors
     /// Where it breaks off.
-    pub(super) async fn claim(door: PathBuf) -> anyhow::Result<Option<(Self, Listeners)>> {
+    pub(super) async fn claim(door: PathBuf) -> anyhow::Result<Option<(Self, Vec<TcpListener>)>> {
         spawn_blocking(move || {
             let Ok(stream) = UnixStream::connect(&door) else { return Ok(None) };
             stream.set_read_timeout(Some(SOCKETS_WAIT))?;
             let sockets = receive(&stream).context("the platform that serves does not hand over")?;
-            Ok(Some((Self(stream), Listeners::from_all(sockets)?)))
+            Ok(Some((Self(stream), sockets)))
         })
         .await?
     }

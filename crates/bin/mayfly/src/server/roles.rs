@@ -12,7 +12,7 @@ use anyhow::Context;
 use chassis::{Lanes, Shutdown, admin, metrics::Metrics, task};
 use dispatch::Dispatcher;
 use fleet::Fleet;
-use gateway::Gateway;
+use gateway::{Gateway, Listener};
 use sandbox::Sandbox;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use store::Blobs;
@@ -39,10 +39,11 @@ pub async fn start(options: Options) -> anyhow::Result<Handle> {
     let door = data.run()?.join(DOOR);
     let claimed = if options.take_over { Inheritance::claim(door.clone()).await? } else { None };
     let (inheritance, listeners) = match claimed {
-        Some((inheritance, listeners)) => (Some(inheritance), listeners),
+        Some((inheritance, sockets)) => (Some(inheritance), Listeners::take(sockets, &options)?),
         None => (None, Listeners::bind(&options)?),
     };
     let (gateway_addr, admin_addr) = (listeners.gateway.local_addr()?, listeners.admin.local_addr()?);
+    let tls_addr = listeners.tls.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
     let api_url = format!("http://{}", listeners.api.local_addr()?);
     let token = data.token()?;
     let picture = watch::Sender::default();
@@ -50,14 +51,14 @@ pub async fn start(options: Options) -> anyhow::Result<Handle> {
     let roles = Roles::assemble(&options, &data, picture, token.clone(), gateway_addr).await?;
     let term = roles.leader.begin(office, &listeners.api).await?;
     let door = Door::open(&door)?;
-    let shutdown = Shutdown::new();
+    let (shutdown, reload) = (Shutdown::new(), roles.gateway.reload());
     let done = tokio::spawn(roles.run(listeners, term, door, shutdown.clone()));
     if let Some(inheritance) = inheritance
         && let Err(error) = inheritance.serving()
     {
         tracing::warn!(%error, "the platform that was taken over is gone already");
     }
-    Ok(Handle { gateway_addr, admin_addr, api_url, token, shutdown, done })
+    Ok(Handle { gateway_addr, tls_addr, admin_addr, api_url, token, reload, shutdown, done })
 }
 
 impl Roles {
@@ -81,7 +82,7 @@ impl Roles {
         let directory = Arc::new(dispatcher.clone());
         let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
-        let gateway = Gateway::new(gateway::Options::default(), snapshots, Arc::new(dispatcher.clone()));
+        let gateway = Gateway::new(options.gateway.clone(), snapshots, Arc::new(dispatcher.clone()), &metrics)?;
         let leader = Leader {
             data: Arc::clone(data),
             picture,
@@ -115,7 +116,10 @@ impl Roles {
         let fleet = task::spawn("fleet", fleet.run(instances.clone()));
         let admin = task::spawn("admin port", admin.run(TcpListener::from_std(own.admin)?, admin_stop.clone()));
         let (calls, on) = (shutdown.clone(), Arc::clone(&lanes));
-        let mut gateway = tokio::spawn(async move { gateway.run(own.gateway, &on, calls).await });
+        let plain = Listener { socket: own.gateway, tls: false };
+        let tls = own.tls.map(|socket| Listener { socket, tls: true });
+        let sockets = [plain].into_iter().chain(tls).collect();
+        let mut gateway = tokio::spawn(async move { gateway.run(sockets, &on, calls).await });
         let mut term = Some(term);
         let mut served = None;
         tokio::select! {

@@ -32,17 +32,28 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         admin: args.admin,
         lanes: args.lanes,
         take_over: args.take_over,
+        tls_listen: args.tls.tls_listen,
+        gateway: args.traffic.options(&args.tls),
     };
     // Before anything may replace it.
     let program = handover::program()?;
     let mut replace = signal(SignalKind::user_defined2())?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // From here on: the signal would end a process that does not listen to it.
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut handle = start(options).await?;
+    let reload = handle.reload.clone();
     announce(global, &data_dir, &handle);
     let (api_url, token, gateway) = (handle.api_url.clone(), handle.token.clone(), handle.gateway_addr);
     let demo = async {
         if let Some(folder) = &args.demo {
             demo::run(folder, &api_url, &token, gateway, global.json).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            reload.now();
         }
         std::future::pending::<()>().await
     };
@@ -52,6 +63,7 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         done = &mut handle.done => Some(done),
         () = demo => None,
         () = start_heirs(&mut replace, &program) => None,
+        () = reloads => None,
     };
     if let Some(done) = failed {
         done??;
@@ -81,15 +93,20 @@ async fn start_heirs(replace: &mut Signal, program: &Path) {
 fn announce(global: &Global, data_dir: &Path, handle: &Handle) {
     let (gateway, admin) = (format!("http://{}", handle.gateway_addr), format!("http://{}", handle.admin_addr));
     let token_file = data_dir.join(TOKEN_FILE);
+    let tls = handle.tls_addr.map(|addr| format!("https://{addr}"));
     if global.json {
         let line = json!({
-            "pid": std::process::id(), "gateway": gateway, "api": handle.api_url, "admin": admin, "data_dir": data_dir, "token_file": token_file,
+            "pid": std::process::id(), "gateway": gateway, "tls": tls, "api": handle.api_url, "admin": admin, "data_dir": data_dir,
+            "token_file": token_file,
         });
         println!("{line}");
         return;
     }
     println!("Mayfly {} serves", env!("CARGO_PKG_VERSION"));
     println!("  functions  {gateway}/<function>/…");
+    if let Some(tls) = tls {
+        println!("             {tls}/<function>/…");
+    }
     println!("  API        {}/v1  (token in {})", handle.api_url, token_file.display());
     println!("  health     {admin}/healthz, /readyz, /metrics");
     println!("  data       {}", data_dir.display());

@@ -5,11 +5,11 @@
 
 use crate::{
     address::{Address, Stream},
-    link::{limit, vitals::Vitals},
+    link::{expect, limit, tunnel, vitals::Vitals},
 };
 use bytes::Bytes;
 use chassis::lane::PerLane;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, response::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -17,6 +17,7 @@ use hyper::{
         TrySendError,
         http1::{self, Connection, SendRequest},
     },
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -54,6 +55,8 @@ struct Conn {
     sender: SendRequest<Body>,
     driver: Connection<TokioIo<Stream>, Body>,
     closed: bool,
+    /// It may carry another call.
+    reuse: bool,
     used: Instant,
 }
 
@@ -82,10 +85,16 @@ impl HttpLink {
         let deadline = call.deadline;
         // HTTP/1.1 asks for it (RFC 9112 §3.2), and an event brings none.
         call.request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+        *call.request.version_mut() = Version::HTTP_11;
+        let upgrade = wanted(&mut call.request);
         let max = self.0.vitals.revision.spec.request_max;
         match limit::request(std::mem::take(call.request.body_mut()), max) {
             Ok(body) => *call.request.body_mut() = body,
             Err(fault) => return Err(finish(permit, fault)),
+        }
+        let held = expect::is_expected(call.request.headers());
+        if held {
+            expect::hold(&mut call.request);
         }
         let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
             Ok(Ok(answered)) => answered,
@@ -99,6 +108,11 @@ impl HttpLink {
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
         };
         let (parts, mut incoming) = response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(parts, conn, upgrade, deadline, permit).await;
+        }
+        // The rest of a body that the function did not wait for is the client's, and must not wait in the pool.
+        conn.reuse = !held;
         let end = End::ok(parts.status.as_u16());
         // Most answers are small and here already: then the slot is free before the client reads them.
         let first = match head(&mut conn, &mut incoming).await {
@@ -124,6 +138,34 @@ impl HttpLink {
         };
         Ok(Response::from_parts(parts, Body::stream(body)))
     }
+
+    /// The instance's connection speaks another protocol now: it becomes one half of a tunnel.
+    async fn switch(
+        &self,
+        parts: Parts,
+        mut conn: Box<Conn>,
+        upgrade: Option<OnUpgrade>,
+        deadline: Instant,
+        permit: Permit,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(client) = upgrade else {
+            let fault = Fault::new(Code::ResponseInvalid, "the function switched to a protocol that nobody asked for");
+            return Err(finish(permit, fault));
+        };
+        std::future::poll_fn(|cx| if conn.drive(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
+        let http1::Parts { io, read_buf, .. } = conn.driver.into_parts();
+        tunnel::open(client, io.into_inner(), read_buf, deadline, permit, self.0.vitals.clone());
+        Ok(Response::from_parts(parts, Body::Empty))
+    }
+}
+
+/// The way to the client's connection where it wants another protocol; the wish is handed on (RFC 9110 §7.8).
+fn wanted(request: &mut Request<Body>) -> Option<OnUpgrade> {
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
+    if request.headers().contains_key(header::UPGRADE) {
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    Some(upgrade)
 }
 
 fn finish(permit: Permit, fault: Fault) -> Refusal {
@@ -201,7 +243,7 @@ impl Inner {
     fn put_back(&self, mut conn: Box<Conn>) {
         conn.used = Instant::now();
         let mut idle = self.idle.here().lock();
-        if !conn.closed && idle.len() < IDLE_CONNECTIONS_MAX {
+        if conn.reuse && !conn.closed && idle.len() < IDLE_CONNECTIONS_MAX {
             idle.push(conn);
         }
     }
@@ -209,7 +251,7 @@ impl Inner {
     async fn connect(&self) -> std::io::Result<Box<Conn>> {
         let stream = self.address.connect().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Box::new(Conn { sender, driver, closed: false, used: Instant::now() }))
+        Ok(Box::new(Conn { sender, driver, closed: false, reuse: true, used: Instant::now() }))
     }
 
     /// The fault of a connection that broke after the request was on its way.
@@ -225,7 +267,7 @@ impl Inner {
 }
 
 /// A fault that our own body reader put into the connection's error: the caller's body was too large or broke off.
-fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(fault) = error.downcast_ref::<Fault>() {

@@ -1,0 +1,245 @@
+//! One client connection: which protocol it speaks, served until it ends.
+
+use crate::{
+    answer::Answer,
+    caller::Peer,
+    service::Service,
+    turn::{Guarded, Turn},
+};
+use bytes::{Bytes, BytesMut};
+use chassis::Shutdown;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::task::TaskTracker;
+
+/// What a client says that begins with HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read to tell the protocol: a usual head is here with it.
+const AHEAD: usize = 1024;
+
+/// Bytes on the way for one stream and for one connection before the function has taken them: what a client may send
+/// ahead is what is held for it.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// A client that says nothing on HTTP/2 is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PONG_MAX: Duration = Duration::from_secs(20);
+
+/// After an answer that ends a connection, what the client still sends is read and thrown away: a reset in its midst
+/// could destroy the answer on its way (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+
+/// The protocol, where the TLS handshake has told it (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+pub(crate) struct Connection {
+    pub(crate) service: Arc<Service>,
+    pub(crate) peer: Peer,
+    pub(crate) head_timeout: Duration,
+    /// At a shutdown, for the next request of an idle connection.
+    pub(crate) linger: Duration,
+    pub(crate) head_max: usize,
+    pub(crate) streams_max: u32,
+    /// Where the requests of HTTP/2 run.
+    pub(crate) streams: TaskTracker,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Spawns the requests of HTTP/2 beside their connection.
+#[derive(Clone)]
+struct Streams(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(async move { drop(stream.await) });
+    }
+}
+
+impl Connection {
+    /// Serves until the client leaves, or the shutdown has let its requests end.
+    pub(crate) async fn serve<IO>(self, mut io: IO, told: Option<Protocol>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (protocol, ahead) = match told {
+            Some(protocol) => (protocol, Bytes::new()),
+            None => {
+                let told = tokio::select! {
+                    told = timeout(self.head_timeout, tell(&mut io)) => told,
+                    () = self.last_chance() => return,
+                };
+                match told {
+                    Ok(Ok((protocol, ahead))) => (protocol, ahead),
+                    Ok(Err(error)) => return tracing::debug!(%error, "a connection broke"),
+                    Err(_) => return,
+                }
+            }
+        };
+        let ended = match protocol {
+            Protocol::Http1 => self.http1(io, ahead).await,
+            Protocol::Http2 => self.http2(io, ahead).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+
+    async fn http1<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let turn = Arc::new(Turn::default());
+        let answer = service_fn(|request: Request<Incoming>| {
+            turn.begin();
+            let (turn, answer) = (&turn, self.service.answer(request, &self.peer));
+            async move {
+                let mut response = answer.await;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    turn.over();
+                    return Ok::<Response<Answer>, Infallible>(response);
+                }
+                if self.shutdown.is_cancelled() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response.body_mut().turn = Some(Arc::clone(turn));
+                Ok(response)
+            }
+        });
+        let io = TokioIo::new(Guarded::new(io, ahead, Arc::clone(&turn), self.head_max));
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(self.head_max)
+            .serve_connection(io, answer)
+            .with_upgrades();
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.last_chance() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        };
+        // None where the connection speaks another protocol now.
+        if let Some(parts) = connection.into_parts() {
+            linger(parts.io.into_inner()).await;
+        }
+        ended
+    }
+
+    /// Until a shutdown, and a moment longer.
+    async fn last_chance(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(self.linger).await;
+    }
+
+    async fn http2<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Of one connection: nobody's turn is told from another's, and h2 writes all frames itself.
+        let turn = Arc::new(Turn::default());
+        turn.over();
+        let peer = Arc::new(self.peer.clone());
+        let answer = service_fn(|request: Request<Incoming>| {
+            let (service, peer) = (Arc::clone(&self.service), Arc::clone(&peer));
+            async move { Ok::<Response<Answer>, Infallible>(service.answer(request, &peer).await) }
+        });
+        let mut connection = http2::Builder::new(Streams(self.streams.clone()))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.streams_max)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PONG_MAX)
+            // Twice what is taken, so that a head that is a little too long gets an answer of ours.
+            .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
+            .serve_connection(TokioIo::new(Guarded::new(io, ahead, turn, self.head_max)), answer);
+        tokio::select! {
+            ended = &mut connection => ended,
+            () = self.shutdown.cancelled() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        }
+    }
+}
+
+/// Reads as much as tells HTTP/2 from HTTP/1.1; what was read goes with it.
+async fn tell<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<(Protocol, Bytes)> {
+    let mut ahead = BytesMut::with_capacity(AHEAD);
+    loop {
+        let read = io.read_buf(&mut ahead).await?;
+        let common = ahead.len().min(PREFACE.len());
+        if ahead[..common] != PREFACE[..common] {
+            return Ok((Protocol::Http1, ahead.freeze()));
+        }
+        if common == PREFACE.len() {
+            return Ok((Protocol::Http2, ahead.freeze()));
+        }
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(mut io: Guarded<IO>) {
+    if io.has_ended() || io.shutdown().await.is_err() {
+        return;
+    }
+    let (end, mut left, mut sink) = (Instant::now() + LINGER, LINGER_BYTES, vec![0; 16 << 10]);
+    while let Ok(Ok(count @ 1..)) = timeout_at(end, io.read(&mut sink)).await {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_the_protocol() {
+        let cases: [(&[&[u8]], Option<Protocol>); 6] = [
+            (&[b"GET / HTTP/1.1\r\n"], Some(Protocol::Http1)),
+            (&[b"P", b"RO", b"PFIND / HTTP/1.1\r\n"], Some(Protocol::Http1)),
+            (&[PREFACE], Some(Protocol::Http2)),
+            (&[&PREFACE[..3], &PREFACE[3..20], &PREFACE[20..], b"more"], Some(Protocol::Http2)),
+            (&[b"PRI * HTTP/2.0\r\n"], None),
+            (&[], None),
+        ];
+        for (pieces, want) in cases {
+            let (mut near, far) = tokio::io::duplex(1024);
+            let send = async move {
+                let mut far = far;
+                for piece in pieces {
+                    far.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (told, ()) = tokio::join!(tell(&mut near), send);
+            assert_eq!(told.ok().map(|(protocol, _)| protocol), want, "{pieces:?}");
+        }
+    }
+}

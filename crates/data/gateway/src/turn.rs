@@ -1,0 +1,192 @@
+//! Whose bytes an HTTP/1.1 connection is writing: an answer of ours, or one that hyper made up by itself.
+//!
+//! What hyper cannot parse it answers with a bare status (400, 414 or 431) before there is a request. A fault is a
+//! problem document here, whoever found it, so [`Guarded`] writes one in its place. It knows such an answer by when it
+//! comes: while no request is open and everything before it has been flushed, nobody else writes.
+
+use crate::{headers, problem};
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::Body as _;
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use types::{Code, Fault, InvocationId};
+use wire::Body;
+
+/// Where a connection is in its requests. Shared by the connection and the body of its running answer.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU8);
+
+/// No request is open, and everything is flushed.
+const IDLE: u8 = 0;
+/// A request is being answered.
+const BUSY: u8 = 1;
+/// The answer has been handed over; some of it may not be flushed.
+const DONE: u8 = 2;
+/// The connection speaks another protocol now.
+const OVER: u8 = 3;
+
+/// All of it happens on one lane, so that no ordering is needed.
+impl Turn {
+    pub(crate) fn begin(&self) {
+        self.0.store(BUSY, Ordering::Relaxed);
+    }
+    pub(crate) fn done(&self) {
+        self.0.store(DONE, Ordering::Relaxed);
+    }
+    pub(crate) fn over(&self) {
+        self.0.store(OVER, Ordering::Relaxed);
+    }
+    fn flushed(&self) {
+        if self.0.load(Ordering::Relaxed) == DONE {
+            self.0.store(IDLE, Ordering::Relaxed);
+        }
+    }
+    fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == IDLE
+    }
+}
+
+/// A client's stream: what was read ahead comes first, and hyper's own answers become problem documents.
+pub(crate) struct Guarded<IO> {
+    io: IO,
+    /// Read to tell the protocol, not yet handed on.
+    ahead: Bytes,
+    turn: Arc<Turn>,
+    /// What is written in place of hyper's answer, and how much of it is out.
+    refusal: Option<(Bytes, usize)>,
+    /// The client has closed its side.
+    ended: bool,
+    head_max: usize,
+}
+
+impl<IO> Guarded<IO> {
+    pub(crate) fn new(io: IO, ahead: Bytes, turn: Arc<Turn>, head_max: usize) -> Self {
+        Self { io, ahead, turn, refusal: None, ended: false, head_max }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Guarded<IO> {
+    /// Writes the refusal instead of `bytes`, which then count as written.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let (mut refusal, mut out) = self.refusal.take().unwrap_or_else(|| (refusal(bytes, self.head_max), 0));
+        while out < refusal.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &refusal[out..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => out += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.refusal = Some((std::mem::take(&mut refusal), out));
+                    return Poll::Pending;
+                }
+            }
+        }
+        // One refusal and no more: hyper closes after it.
+        self.turn.over();
+        Poll::Ready(Ok(bytes.iter().map(|slice| slice.len()).sum()))
+    }
+}
+
+/// The problem document for the status that hyper gave.
+fn refusal(bytes: &[IoSlice<'_>], head_max: usize) -> Bytes {
+    let first = bytes.first().map_or(&[][..], |slice| slice);
+    let fault = match first.get(9..12) {
+        Some(b"431") => too_long(head_max),
+        Some(b"414") => Fault::new(Code::UriTooLong, "the URL is over 64 KiB"),
+        _ => Fault::new(
+            Code::BadRequest,
+            "this is no HTTP/1.1 request: its first line, a header or its length is broken",
+        ),
+    };
+    let mut response = problem::response(&fault);
+    response.headers_mut().insert(headers::REQUEST_ID, headers::id_value(InvocationId::random()));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    written(&response)
+}
+
+pub(crate) fn too_long(head_max: usize) -> Fault {
+    let detail = format!("the headers are over {} KiB, or more than {}", head_max >> 10, crate::service::HEADERS_MAX);
+    Fault::new(Code::HeadersTooLarge, detail)
+}
+
+/// A response of known length as it goes over the wire.
+fn written(response: &Response<Body>) -> Bytes {
+    let status = response.status();
+    let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+    for (name, value) in response.headers() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    let length = response.body().size_hint().exact().unwrap_or(0);
+    out.extend_from_slice(format!("content-length: {length}\r\n\r\n").as_bytes());
+    if let Body::Full(body) = response.body() {
+        out.extend_from_slice(body);
+    }
+    out.into()
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.ended = buf.filled().len() == before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.turn.is_idle() {
+            true => this.poll_refuse(cx, &[IoSlice::new(buf)]),
+            false => Pin::new(&mut this.io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.turn.is_idle() {
+            true => this.poll_refuse(cx, bufs),
+            false => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        this.turn.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
