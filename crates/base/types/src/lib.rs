@@ -6,10 +6,13 @@
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
+pub mod cron;
 pub mod fault;
 pub mod id;
 pub mod manifest;
 pub mod record;
+pub mod scale;
+pub mod scaling;
 pub mod spec;
 pub mod unit;
 
@@ -17,5 +20,6 @@ pub use fault::{Blame, Code, Fault};
 pub use id::{AliasName, Digest, FunctionName, InstanceId, InvocationId, RevisionId};
 pub use manifest::Manifest;
 pub use record::{Alias, Deployment, Function, Invocation, LogLine, Revision, Route};
-pub use spec::{Contract, Runtime, Scale, Spec};
+pub use scale::Scale;
+pub use spec::{Contract, Runtime, Spec};
 pub use unit::{Bytes, Millis, Timestamp};
