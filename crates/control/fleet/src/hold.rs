@@ -34,6 +34,7 @@ impl Held {
         self.steps.first().map_or(asked, |(_, number)| *number)
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.steps.capacity() * size_of::<(u64, u32)>()
     }
