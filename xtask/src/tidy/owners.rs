@@ -70,6 +70,12 @@ const OWNED: &[Owned] = &[
         why: "chassis is what everybody measures and logs through",
     },
     Owned {
+        libraries: &["croner", "chrono", "chrono-tz"],
+        owners: &["types"],
+        free_in_tests: false,
+        why: "`types::cron` is the one calendar: all others have time stamps",
+    },
+    Owned {
         libraries: &["libc", "nix"],
         owners: &["guest", "sandbox"],
         free_in_tests: true,

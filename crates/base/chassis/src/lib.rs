@@ -3,6 +3,7 @@
 //! **Invariant**: it knows nothing about functions; any server could be built on it.
 
 pub mod admin;
+pub mod clock;
 pub mod lane;
 pub mod metrics;
 pub mod task;

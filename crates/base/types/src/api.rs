@@ -19,6 +19,7 @@
 //! | `GET /functions/{name}/invocations?limit=50` | → [`InvocationList`], newest first |
 //! | `GET /functions/{name}/logs?follow=true&tail=100` | → NDJSON of [`LogLine`]; also `revision=3`, `invocation=ID` |
 //! | `GET /functions/{name}/instances` | → [`InstanceList`] |
+//! | `GET /functions/{name}/scaling` | → [`ScalingList`](crate::scaling::ScalingList) |
 //! | `GET /info` | → [`Info`] |
 //! | `GET /openapi.json` | → the description of all this |
 

@@ -6,11 +6,14 @@
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
+pub mod cron;
 pub mod fault;
 pub mod id;
 pub mod manifest;
 pub mod protocol;
 pub mod record;
+pub mod scale;
+pub mod scaling;
 pub mod spec;
 pub mod unit;
 
@@ -19,5 +22,6 @@ pub use id::{AliasName, Digest, FunctionName, InstanceId, InvocationId, Revision
 pub use manifest::Manifest;
 pub use protocol::Protocol;
 pub use record::{Alias, Deployment, Function, Invocation, LogLine, Revision, Route};
-pub use spec::{Contract, Runtime, Scale, Spec};
+pub use scale::Scale;
+pub use spec::{Contract, Runtime, Spec};
 pub use unit::{Bytes, Millis, Timestamp};

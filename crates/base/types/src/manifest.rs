@@ -5,7 +5,8 @@ use crate::{
     id::{AliasName, FunctionName},
     protocol::Protocol,
     record::Route,
-    spec::{Contract, Runtime, Scale, Spec},
+    scale::Scale,
+    spec::{Contract, Runtime, Spec},
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -141,13 +142,8 @@ impl Manifest {
         {
             return Err(invalid("concurrency", format!("{n} is outside 1 to {CONCURRENCY_MAX}")));
         }
-        if let Some(scale) = &self.scale
-            && (scale.max == 0 || scale.min > scale.max)
-        {
-            return Err(invalid(
-                "scale",
-                format!("min {} and max {}: want 0 <= min <= max and max >= 1", scale.min, scale.max),
-            ));
+        if let Some(scale) = &self.scale {
+            scale.check().map_err(|(key, detail)| invalid(key, detail))?;
         }
         self.check_env()?;
         if let Some(path) = &self.ready_path

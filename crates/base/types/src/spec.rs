@@ -2,6 +2,7 @@
 
 use crate::{
     protocol::Protocol,
+    scale::Scale,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -89,36 +90,6 @@ impl Contract {
 impl fmt::Display for Contract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// How many instances there may be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Scale {
-    /// Kept running without traffic.
-    #[serde(default)]
-    pub min: u32,
-    /// Never exceeded.
-    #[serde(default = "Scale::default_max")]
-    pub max: u32,
-    /// An instance without a call for this long is stopped (down to `min`).
-    #[serde(default = "Scale::default_idle")]
-    #[schema(value_type = String, example = "5m")]
-    pub idle: Millis,
-}
-
-impl Scale {
-    const fn default_max() -> u32 {
-        50
-    }
-    const fn default_idle() -> Millis {
-        Millis::secs(300)
-    }
-}
-impl Default for Scale {
-    fn default() -> Self {
-        Self { min: 0, max: Self::default_max(), idle: Self::default_idle() }
     }
 }
 

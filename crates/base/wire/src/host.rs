@@ -2,6 +2,7 @@
 
 use crate::{
     BoxFuture,
+    activity::Activity,
     body::Body,
     call::{Call, Permit},
 };
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
-use types::{Fault, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView};
+use types::{Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView, scaling::Scaling};
 
 /// The way to one ready instance: implemented by `agent`, one kind per contract.
 pub trait Link: Send + Sync {
@@ -89,6 +90,12 @@ pub trait Host: Send + Sync {
     fn stop(&self, id: InstanceId, how: Stop) -> BoxFuture<'_, ()>;
 
     fn instances(&self) -> Vec<InstanceView>;
+
+    /// CPU time that each instance of these revisions has used since its start, where it can be told.
+    fn cpu(&self, revisions: &dyn Fn(&RevisionId) -> bool) -> Vec<(RevisionId, InstanceId, Duration)> {
+        let _ = revisions;
+        Vec::new()
+    }
 }
 
 /// The instances that take calls: implemented by `dispatch`.
@@ -122,6 +129,7 @@ pub struct Load {
     pub waiting: u32,
     /// Most calls in flight and waiting at once since the last look.
     pub peak: u32,
+    pub activity: Activity,
     pub instances: Vec<InstanceLoad>,
 }
 
@@ -140,6 +148,11 @@ pub trait Demand: Send + Sync {
 
     /// A call on this instance passed its deadline; dispatch gives it no more.
     fn overdue(&self, revision: &Arc<Revision>, id: InstanceId);
+
+    /// So many events wait for this revision outside of dispatch, in a queue or a topic. Holds until it is said again.
+    fn lag(&self, revision: &Arc<Revision>, events: u64) {
+        let _ = (revision, events);
+    }
 }
 
 /// What control asks of `fleet`.
@@ -149,6 +162,12 @@ pub trait Scaler: Send + Sync {
     /// # Errors
     /// Those of [`Host::start`].
     fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>>;
+
+    /// The last decision on each revision of a function, with what it was made from.
+    fn explain(&self, function: &FunctionName) -> Vec<Scaling> {
+        let _ = function;
+        Vec::new()
+    }
 }
 
 /// A revision that has a ready instance.

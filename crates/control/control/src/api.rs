@@ -57,6 +57,7 @@ fn guarded() -> Vec<Endpoint> {
         get    "/v1/functions/{name}/revisions" function::revisions,
         get    "/v1/functions/{name}/revisions/{number}" function::revision,
         get    "/v1/functions/{name}/instances" function::instances,
+        get    "/v1/functions/{name}/scaling" function::scaling,
         post   "/v1/functions/{name}/deployments" deployment::create,
         get    "/v1/functions/{name}/deployments" deployment::list,
         get    "/v1/deployments/{id}" deployment::show,

@@ -1,11 +1,8 @@
 //! What follows from a decision: instances are started, drained and ended, each in a task of its own.
 
 use crate::{Fleet, track::Track};
-use chassis::task;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use chassis::{clock, task};
+use std::{sync::Arc, time::Duration};
 use types::{Code, Fault, InstanceId, Revision};
 use wire::{Ensured, Hold, Load, Started, Stop};
 
@@ -47,8 +44,8 @@ impl Fleet {
         self.track(revision, |track| {
             track.starting -= 1;
             match &started {
-                Ok(_) => track.started(),
-                Err(fault) => track.failed(fault, Instant::now()),
+                Ok(started) => track.started(started.phases.iter().map(|(_, time)| *time).sum()),
+                Err(fault) => track.failed(fault, clock::now()),
             }
         });
         match started {
@@ -95,16 +92,9 @@ impl Fleet {
         Hold::new(move || fleet.track(&revision, Track::let_go))
     }
 
-    /// Drains and ends `count` instances, the longest idle first. Busy ones stay until they are idle.
+    /// Drains and ends `count` instances, the least useful first.
     pub(crate) fn retire(&self, load: &Load, count: usize) {
-        let mut idle: Vec<_> = load
-            .instances
-            .iter()
-            .filter(|instance| !instance.draining)
-            .filter_map(|instance| Some((instance.idle_since?, instance.id)))
-            .collect();
-        idle.sort_unstable_by_key(|(since, _)| *since);
-        for (_, id) in idle.into_iter().take(count) {
+        for id in least_useful(load, count) {
             let (fleet, revision) = (self.clone(), Arc::clone(&load.revision));
             task::spawn("retire an instance", async move { fleet.drain_and_stop(&revision, id, Stop::Gently).await });
         }
@@ -143,8 +133,58 @@ impl Fleet {
         }
     }
 
-    fn track(&self, revision: &Revision, change: impl FnOnce(&mut Track)) {
+    pub(crate) fn track(&self, revision: &Revision, change: impl FnOnce(&mut Track)) {
         let mut tracks = self.0.tracks.lock();
-        change(tracks.entry(revision.id.clone()).or_insert_with(|| Track::new(Instant::now())));
+        let new = || Track::new(self.0.options.growth, &revision.spec.scale, clock::now());
+        change(tracks.entry(revision.id.clone()).or_insert_with(new));
+    }
+}
+
+/// The instances that are missed least: the longest idle first, then, of shared ones, those with the fewest calls, which
+/// they end first. An exclusive one at work is never among them.
+fn least_useful(load: &Load, count: usize) -> Vec<InstanceId> {
+    let is_shared = load.revision.spec.concurrency > 1;
+    let candidates = load.instances.iter().filter(|one| !one.draining && (is_shared || one.in_flight == 0));
+    let mut candidates: Vec<_> = candidates.collect();
+    candidates.sort_by_key(|one| (one.in_flight, one.idle_since));
+    candidates.into_iter().take(count).map(|one| one.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use types::{Digest, Manifest, RevisionId, Timestamp};
+    use wire::{Activity, InstanceLoad};
+
+    fn load(extra: &str, instances: &[(InstanceId, u32, u64, bool)]) -> Load {
+        let manifest = Manifest::parse(&format!("name='a'\nruntime='nodejs'\nentry='a.b'\n{extra}")).unwrap();
+        let digest = Digest::from_sha256(&[0; 32]);
+        let revision = Revision {
+            id: RevisionId { function: manifest.name.clone(), number: 1 },
+            content: digest.clone(),
+            artifact: digest,
+            spec: manifest.spec(),
+            created: Timestamp(0),
+        };
+        let now = Instant::now() + Duration::from_secs(1000);
+        let instances = instances.iter().map(|(id, in_flight, idle, draining)| InstanceLoad {
+            id: *id,
+            in_flight: *in_flight,
+            idle_since: (*in_flight == 0).then(|| now - Duration::from_secs(*idle)),
+            draining: *draining,
+        });
+        let (revision, instances) = (Arc::new(revision), instances.collect());
+        Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances }
+    }
+
+    #[test]
+    fn the_least_useful_goes_first() {
+        let [a, b, c, d, e] = [(); 5].map(|()| InstanceId::random());
+        let instances = [(a, 3, 0, false), (b, 0, 5, false), (c, 0, 50, false), (d, 1, 0, false), (e, 0, 99, true)];
+        let shared = load("concurrency=10", &instances);
+        assert_eq!(least_useful(&shared, 1), [c]);
+        assert_eq!(least_useful(&shared, 9), [c, b, d, a], "what drains already is not among them");
+        assert_eq!(least_useful(&load("", &instances), 9), [c, b], "an exclusive one at work stays");
     }
 }

@@ -1,26 +1,40 @@
 //! How many instances each revision has: looks at what is asked, decides, starts and retires.
 //!
-//! [`Fleet::run`] looks once a second, and at once when calls wait. A look is [`Fleet::look`]: read the load → decide
-//! ([`decide`], a pure function) → start what is missing, retire what is too much.
+//! [`Fleet::run`] looks once a second, and at once when calls wait. A look is [`Fleet::look`]: read the load → put it
+//! into the revision's [`window`] → [`decide`], a pure function, together with the calendar and what [`predict`] knows
+//! of the last days → start what is missing within the [`growth`] budget, retire what is too much. `explain` says it in
+//! words.
 //!
 //! **Invariant**: never on the path of a request. While it is silent, warm calls go on.
 
 mod act;
+mod book;
+mod calendar;
+mod cpu;
 pub mod decide;
+mod explain;
+pub mod growth;
+mod hold;
+mod judge;
+pub mod predict;
 mod track;
+pub mod window;
 
-use chassis::{Shutdown, task};
-use decide::{Demand as Asked, Policy, wanted};
+use book::Book;
+use chassis::{Shutdown, clock, task};
+use cpu::Meters;
+use growth::Growth;
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, Semaphore};
 use track::Track;
-use types::{Fault, InstanceId, Revision, RevisionId};
-use wire::{BoxFuture, Demand, Directory, Ensured, Host, Load, Scaler, Snapshot, Snapshots};
+use types::{Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, scaling::Scaling};
+use wire::{Activity, BoxFuture, Demand, Directory, Ensured, Host, Load, Scaler, Snapshot, Snapshots};
 
 /// The fleet's limits.
 #[derive(Debug, Clone)]
@@ -31,14 +45,36 @@ pub struct Options {
     pub starts_max: usize,
     /// A revision that no alias points to keeps idle instances for this long: a rollback finds them.
     pub retire_after: Duration,
+    /// How fast a revision may gain instances.
+    pub growth: Growth,
+    /// What waits in queues and topics is to be worked off within this time.
+    pub drain: Duration,
+    /// Cores of the host.
+    pub cores: u32,
+    /// Where the demand of the last days is kept over a restart; `None` forgets it.
+    pub history: Option<PathBuf>,
+    /// The calendar's clock.
+    pub wall: fn() -> Timestamp,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { tick: Duration::from_secs(1), starts_max: cores * 8, retire_after: Duration::from_secs(30) }
+        Self {
+            tick: Duration::from_secs(1),
+            starts_max: cores * 8,
+            retire_after: Duration::from_secs(30),
+            growth: Growth::default(),
+            drain: Duration::from_secs(10),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            history: None,
+            wall: || Timestamp::from(SystemTime::now()),
+        }
     }
 }
+
+/// The demand of the last days is written this often, and at the end.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
 
 /// The fleet. Clones share it.
 #[derive(Clone)]
@@ -50,6 +86,10 @@ struct Inner {
     directory: Arc<dyn Directory>,
     snapshots: Snapshots,
     tracks: Mutex<HashMap<RevisionId, Track>>,
+    book: Mutex<Book>,
+    meters: Mutex<Meters>,
+    /// From when on seconds are counted.
+    epoch: Instant,
     /// Revisions whose calls wait, or whose instance is gone: looked at before the next tick.
     nudged: Mutex<HashMap<RevisionId, Arc<Revision>>>,
     wake: Notify,
@@ -62,6 +102,7 @@ struct Inner {
 struct View<'a> {
     snapshot: &'a Snapshot,
     now: Instant,
+    wall: Timestamp,
     /// A second has passed: windows move, and what is too much is retired.
     tick: bool,
 }
@@ -77,7 +118,11 @@ impl View<'_> {
 impl Fleet {
     pub fn new(options: Options, host: Arc<dyn Host>, directory: Arc<dyn Directory>, snapshots: Snapshots) -> Self {
         let starts = Semaphore::new(options.starts_max);
+        let book = Mutex::new(Book::open(options.history.clone()));
         Self(Arc::new(Inner {
+            book,
+            meters: Mutex::default(),
+            epoch: clock::now(),
             options,
             host,
             directory,
@@ -95,43 +140,68 @@ impl Fleet {
         let mut snapshots = self.0.snapshots.clone();
         let mut ticks = tokio::time::interval(self.0.options.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut minimums = minimums(&snapshots.borrow_and_update());
+        let mut standing = standing(&snapshots.borrow_and_update());
+        let mut saved = clock::now();
         loop {
+            // In this order, so that two runs of a simulation are the same.
             let tick = tokio::select! {
-                _ = ticks.tick() => true,
-                () = self.0.wake.notified() => false,
+                biased;
+                () = shutdown.cancelled() => break,
                 Ok(()) = snapshots.changed() => {
-                    minimums = self::minimums(&snapshots.borrow_and_update());
+                    standing = self::standing(&snapshots.borrow_and_update());
                     true
                 }
-                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => true,
+                () = self.0.wake.notified() => false,
             };
             let snapshot = Arc::clone(&self.0.snapshots.borrow());
-            let view = View { snapshot: &snapshot, now: Instant::now(), tick };
-            if tick { self.look(&view, &minimums) } else { self.look_at_nudged(&view) }
+            let view = View { snapshot: &snapshot, now: clock::now(), wall: (self.0.options.wall)(), tick };
+            if tick {
+                self.look(&view, &standing)
+            } else {
+                self.look_at_nudged(&view)
+            }
+            if view.now.duration_since(saved) >= SAVE_EVERY {
+                saved = view.now;
+                task::spawn("save the demand of the last days", self.clone().save());
+            }
         }
         // Before the instances are listed: one that becomes ready later finds it, and is ended by who started it.
         self.0.stopping.cancel();
         self.stop_all().await;
+        self.save().await;
     }
 
     /// One look at everything.
-    fn look(&self, view: &View<'_>, minimums: &[Arc<Revision>]) {
-        for load in with_idle_minimums(self.0.directory.load(), minimums) {
-            self.consider(&load, view);
+    fn look(&self, view: &View<'_>, standing: &[Arc<Revision>]) {
+        let loads = with_standing(self.0.directory.load(), standing);
+        let used = self.cpu(&loads);
+        for load in &loads {
+            self.consider(load, used.get(&load.revision.id).copied().unwrap_or(0.0), view);
         }
+        self.quiet(&loads, view);
         self.0.directory.retain(&|id| view.is_live(id));
-        let mut tracks = self.0.tracks.lock();
-        tracks.retain(|id, track| {
+        self.0.tracks.lock().retain(|id, track| {
             track.starting > 0 || track.is_held() || view.is_live(id) || self.0.directory.load_of(id).is_some()
         });
+        self.0.book.lock().retain(|function| view.snapshot.functions.contains_key(function));
+    }
+
+    /// Time passes for those without an instance or a call, too: their windows empty.
+    fn quiet(&self, loads: &[Load], view: &View<'_>) {
+        let seen: HashSet<&RevisionId> = loads.iter().map(|load| &load.revision.id).collect();
+        let second = self.second(view.now);
+        let mut tracks = self.0.tracks.lock();
+        for (_, track) in tracks.iter_mut().filter(|(id, _)| !seen.contains(id)) {
+            track.see_nothing(second, view.now);
+        }
     }
 
     /// One look at those that cannot wait for the next tick.
     fn look_at_nudged(&self, view: &View<'_>) {
         let nudged = std::mem::take(&mut *self.0.nudged.lock());
         for load in nudged.keys().filter_map(|id| self.0.directory.load_of(id)) {
-            self.consider(&load, view);
+            self.consider(&load, 0.0, view);
         }
     }
 
@@ -140,58 +210,37 @@ impl Fleet {
         self.0.wake.notify_one();
     }
 
-    /// One revision: what is wanted, and what follows from it.
-    fn consider(&self, load: &Load, view: &View<'_>) {
-        let revision = &load.revision;
-        let ready = load.instances.iter().filter(|instance| !instance.draining).count() as u32;
-        let (want, starting, failing) = self.judge(load, view);
-        if want > ready + starting {
-            match failing {
-                // It has just failed to start: who waits is told so, at once.
-                Some(fault) => self.0.directory.fail(&revision.id, &fault),
-                None => (0..want - ready - starting).for_each(|_| self.start(revision)),
-            }
-        } else if want < ready && view.tick {
-            self.retire(load, (ready - want) as usize);
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.0.epoch).as_secs()
+    }
+
+    async fn save(self) {
+        let Some((file, bytes)) = self.0.book.lock().to_save() else { return };
+        let written = tokio::task::spawn_blocking(move || book::write(&file, &bytes)).await;
+        if let Err(error) = written.map_err(std::io::Error::other).flatten() {
+            tracing::warn!(%error, "the demand of the last days cannot be kept");
         }
     }
-
-    /// Instances wanted, instances starting, and why none can be started now.
-    fn judge(&self, load: &Load, view: &View<'_>) -> (u32, u32, Option<Fault>) {
-        let spec = &load.revision.spec;
-        let is_live = view.is_live(&load.revision.id);
-        let is_known = view.snapshot.functions.contains_key(&load.revision.id.function);
-        let keep = match (is_live, is_known) {
-            (true, _) => spec.scale.idle.duration(),
-            (false, true) => self.0.options.retire_after,
-            (false, false) => Duration::ZERO,
-        };
-        let min = if is_live { spec.scale.min } else { 0 };
-        let policy = Policy { slots: spec.concurrency, min, max: spec.scale.max };
-        let mut tracks = self.0.tracks.lock();
-        let track = tracks.entry(load.revision.id.clone()).or_insert_with(|| Track::new(view.now));
-        track.seen(load, view.now, view.tick);
-        let asked = Asked {
-            now: track.now,
-            window_max: track.window_max(),
-            used_lately: track.is_held() || view.now.duration_since(track.last_used) < keep,
-        };
-        (wanted(asked, policy), track.starting, track.failing(view.now))
-    }
 }
 
-/// The revisions that want instances without traffic.
-fn minimums(snapshot: &Snapshot) -> Vec<Arc<Revision>> {
+/// The revisions that may want instances without traffic.
+fn standing(snapshot: &Snapshot) -> Vec<Arc<Revision>> {
     let targets = snapshot.functions.values().flat_map(|function| function.aliases.values());
     let revisions = targets.flat_map(|target| target.revisions.iter().map(|weighted| &weighted.revision));
-    revisions.filter(|revision| revision.spec.scale.min > 0).cloned().collect()
+    let wants = |revision: &&Arc<Revision>| {
+        let scale = &revision.spec.scale;
+        scale.min > 0 || !scale.schedule.is_empty() || scale.predict
+    };
+    revisions.filter(wants).cloned().collect()
 }
 
-/// The loads, and an empty one for each revision that wants instances without having had a call.
-fn with_idle_minimums(mut loads: Vec<Load>, minimums: &[Arc<Revision>]) -> Vec<Load> {
-    for revision in minimums {
-        if !loads.iter().any(|load| load.revision.id == revision.id) {
-            loads.push(Load { revision: Arc::clone(revision), waiting: 0, peak: 0, instances: Vec::new() });
+/// The loads, and an empty one for each revision that may want instances without having had a call.
+fn with_standing(mut loads: Vec<Load>, standing: &[Arc<Revision>]) -> Vec<Load> {
+    let mut seen: HashSet<RevisionId> = loads.iter().map(|load| load.revision.id.clone()).collect();
+    for revision in standing {
+        if seen.insert(revision.id.clone()) {
+            let revision = Arc::clone(revision);
+            loads.push(Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances: Vec::new() });
         }
     }
     loads
@@ -206,11 +255,20 @@ impl Demand for Fleet {
         let (fleet, revision) = (self.clone(), Arc::clone(revision));
         task::spawn("end an overdue instance", async move { fleet.end_overdue(&revision, id).await });
     }
+
+    fn lag(&self, revision: &Arc<Revision>, events: u64) {
+        self.track(revision, |track| track.lag = events);
+        self.nudge_now(revision);
+    }
 }
 
 impl Scaler for Fleet {
     fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>> {
         Box::pin(async move { self.ensure_one(&revision).await })
+    }
+
+    fn explain(&self, function: &FunctionName) -> Vec<Scaling> {
+        self.explain_now(function)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::HashSet;
 use tokio::sync::watch;
-use types::{AliasName, Code, Digest, Manifest, Timestamp, api::InstanceView};
+use types::{AliasName, Code, Digest, Manifest, api::InstanceView};
 use wire::{Exit, FunctionView, InstanceLoad, Link, Refusal, Started, Stop, Target, Weighted};
 
 struct Nobody;
@@ -140,6 +140,7 @@ impl Directory for Listing {
                 revision: Arc::clone(&self.revision),
                 waiting: state.waiting,
                 peak: state.waiting + state.in_flight,
+                activity: Activity::default(),
                 instances: instances.collect(),
             })
         })

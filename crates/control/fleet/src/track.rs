@@ -1,23 +1,34 @@
 //! What the fleet remembers of one revision between two looks.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
+use crate::{
+    calendar::Calendar,
+    explain::Verdict,
+    growth::{Budget, Growth},
+    hold::Held,
+    window::{Sums, Windows, seconds},
 };
-use types::Fault;
-use wire::Load;
+use std::time::{Duration, Instant};
+use types::{Fault, Scale};
+use wire::{Activity, Load};
 
-/// One-second peaks of the last minute.
-const WINDOW: usize = 60;
 /// After a failed start, the next attempt waits this long, doubled with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Track {
     pub(crate) starting: u32,
-    pub(crate) now: u32,
     pub(crate) last_used: Instant,
-    peaks: VecDeque<u32>,
+    pub(crate) windows: Windows,
+    pub(crate) held: Held,
+    pub(crate) budget: Budget,
+    pub(crate) calendar: Calendar,
+    /// Events that wait outside of dispatch.
+    pub(crate) lag: u64,
+    pub(crate) verdict: Option<Box<Verdict>>,
+    /// The sums of the last look, when it was, and the longest start since then.
+    seen: Activity,
+    seen_at: Instant,
+    start: f32,
     /// Changes under way that need an instance of it, with or without traffic.
     holds: u32,
     failure: Option<Failure>,
@@ -30,29 +41,53 @@ struct Failure {
 }
 
 impl Track {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { starting: 0, now: 0, last_used: now, peaks: VecDeque::new(), holds: 0, failure: None }
+    pub(crate) fn new(growth: Growth, scale: &Scale, now: Instant) -> Self {
+        Self {
+            starting: 0,
+            last_used: now,
+            windows: Windows::default(),
+            held: Held::default(),
+            budget: Budget::new(growth, now),
+            calendar: Calendar::new(scale),
+            lag: 0,
+            verdict: None,
+            seen: Activity::default(),
+            seen_at: now,
+            start: 0.0,
+            holds: 0,
+            failure: None,
+        }
     }
 
-    /// Takes a look's numbers in.
-    pub(crate) fn seen(&mut self, load: &Load, now: Instant, tick: bool) {
-        self.now = load.waiting + load.instances.iter().map(|instance| instance.in_flight).sum::<u32>();
-        let peak = load.peak.max(self.now);
-        if tick || self.peaks.is_empty() {
-            if self.peaks.len() == WINDOW {
-                self.peaks.pop_front();
-            }
-            self.peaks.push_back(peak);
-        } else if let Some(last) = self.peaks.back_mut() {
-            *last = peak.max(*last);
-        }
-        if peak > 0 {
+    /// Takes a look's numbers in, and the core seconds used since the last look.
+    pub(crate) fn see(&mut self, load: &Load, cpu: f32, second: u64, now: Instant) {
+        let (sums, before) = (&load.activity, std::mem::replace(&mut self.seen, load.activity));
+        let calls = load.waiting + in_flight(load);
+        let count = |now: u64, then: u64| u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX);
+        let news = Sums {
+            span: seconds(now.saturating_duration_since(self.seen_at)),
+            area: seconds(sums.area.saturating_sub(before.area)),
+            peak: load.peak.max(calls),
+            arrivals: count(sums.arrivals, before.arrivals),
+            rejected: count(sums.rejected, before.rejected),
+            ended: count(sums.ended, before.ended),
+            served: seconds(sums.served.saturating_sub(before.served)),
+            cpu,
+            start: std::mem::take(&mut self.start),
+            lag: u32::try_from(self.lag).unwrap_or(u32::MAX),
+        };
+        self.seen_at = now;
+        self.windows.add(second, &news);
+        if news.peak > 0 || news.arrivals > 0 || news.lag > 0 {
             self.last_used = now;
         }
     }
 
-    pub(crate) fn window_max(&self) -> u32 {
-        self.peaks.iter().copied().max().unwrap_or(0)
+    /// A look at which it had neither instance nor call.
+    pub(crate) fn see_nothing(&mut self, second: u64, now: Instant) {
+        let span = seconds(now.saturating_duration_since(self.seen_at));
+        self.seen_at = now;
+        self.windows.add(second, &Sums { span, ..Sums::default() });
     }
 
     pub(crate) fn hold(&mut self) {
@@ -67,8 +102,9 @@ impl Track {
         self.holds > 0
     }
 
-    pub(crate) fn started(&mut self) {
+    pub(crate) fn started(&mut self, took: Duration) {
         self.failure = None;
+        self.start = self.start.max(seconds(took));
     }
 
     pub(crate) fn failed(&mut self, fault: &Fault, now: Instant) {
@@ -83,6 +119,19 @@ impl Track {
     pub(crate) fn failing(&self, now: Instant) -> Option<Fault> {
         self.failure.as_ref().filter(|failure| now < failure.until).map(|failure| failure.fault.clone())
     }
+
+    /// What it costs in memory.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<Windows>()
+            + self.windows.bytes()
+            + self.held.bytes()
+            + self.verdict.as_ref().map_or(0, |verdict| size_of_val(&**verdict))
+    }
+}
+
+pub(crate) fn in_flight(load: &Load) -> u32 {
+    load.instances.iter().map(|instance| instance.in_flight).sum()
 }
 
 #[cfg(test)]
@@ -90,10 +139,14 @@ mod tests {
     use super::*;
     use types::Code;
 
+    fn track(now: Instant) -> Track {
+        Track::new(Growth::default(), &Scale::default(), now)
+    }
+
     #[test]
     fn failures_back_off_and_are_forgiven() {
         let start = Instant::now();
-        let mut track = Track::new(start);
+        let mut track = track(start);
         let fault = Fault::new(Code::StartFailed, "x");
         assert_eq!(track.failing(start), None);
         track.failed(&fault, start);
@@ -105,7 +158,14 @@ mod tests {
             track.failed(&fault, start);
         }
         assert_eq!(track.failing(start + BACKOFF_MAX), None);
-        track.started();
+        track.started(Duration::ZERO);
         assert_eq!(track.failing(start), None);
+    }
+
+    #[test]
+    fn an_idle_revision_costs_less_than_two_kilobytes() {
+        let bytes = track(Instant::now()).bytes() + size_of::<Verdict>();
+        println!("an idle revision: {bytes} bytes, {} of them its windows", size_of::<Windows>());
+        assert!(bytes <= 2048, "{bytes}");
     }
 }

@@ -27,7 +27,7 @@ impl Directory for Dispatcher {
     }
 
     fn load(&self) -> Vec<Load> {
-        self.pools().iter().map(|pool| pool.load()).collect()
+        self.pools().iter().filter(|pool| !pool.is_unused()).map(|pool| pool.load()).collect()
     }
 
     fn load_of(&self, revision: &RevisionId) -> Option<Load> {

@@ -22,12 +22,12 @@ impl History {
         if self.0.len() >= max {
             self.0.pop_front();
         }
-        self.0.push_back(Entry { info: *info, instance, ended: Instant::now(), end });
+        self.0.push_back(Entry { info: *info, instance, ended: chassis::clock::now(), end });
     }
 
     /// Newest first.
     pub(crate) fn recent(&self, limit: usize, revision: &RevisionId) -> Vec<Invocation> {
-        let (wall, now) = (SystemTime::now(), Instant::now());
+        let (wall, now) = (SystemTime::now(), chassis::clock::now());
         let at = |instant: Instant| Timestamp::from(wall - now.saturating_duration_since(instant));
         let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let entries = self.0.iter().rev().take(limit);

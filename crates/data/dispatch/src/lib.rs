@@ -7,6 +7,7 @@
 
 mod directory;
 mod history;
+mod meter;
 mod metrics;
 mod pool;
 
@@ -14,7 +15,7 @@ use pool::Pool;
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use types::{Fault, FunctionName, Invocation, Revision, RevisionId};
 use wire::{Body, BoxFuture, Call, Demand, Invoke, Refusal, Target};
@@ -73,7 +74,7 @@ impl Dispatcher {
             // A slot of the least loaded instance, or a bounded wait for one.
             let (link, permit) = pool.acquire(call.id, call.arrived).await?;
             // User code has its time from here on: a wait is bounded by itself.
-            call.deadline = Instant::now() + revision.spec.timeout.duration();
+            call.deadline = chassis::clock::now() + revision.spec.timeout.duration();
             // The instance.
             offers += 1;
             call = match link.call(call, permit).await {

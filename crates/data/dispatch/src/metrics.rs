@@ -66,7 +66,7 @@ impl Function {
         if let Some(index) = OUTCOMES.iter().position(|(outcome, _)| *outcome == end.outcome) {
             self.calls[index].inc();
         }
-        self.duration.observe(info.arrived.elapsed().as_secs_f64());
+        self.duration.observe(chassis::clock::now().saturating_duration_since(info.arrived).as_secs_f64());
         if !info.waited.is_zero() {
             self.wait.observe(info.waited.as_secs_f64());
         }

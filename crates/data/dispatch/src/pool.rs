@@ -1,6 +1,7 @@
 //! The instances of one revision, their slots, and who waits for one.
 
-use crate::{Options, history::History, metrics};
+use crate::{Options, history::History, meter::Meter, metrics};
+use chassis::clock;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::{
@@ -38,6 +39,7 @@ struct State {
     /// Moving average of the start times.
     usual_start: Duration,
     history: History,
+    meter: Meter,
 }
 
 pub(crate) struct Pool {
@@ -58,8 +60,12 @@ impl State {
         self.in_flight + self.waiters.len() as u32
     }
 
-    fn note_peak(&mut self) {
-        self.peak = self.peak.max(self.calls());
+    /// A call came, and has a slot or a place in the queue.
+    fn note_arrival(&mut self) {
+        let calls = self.calls();
+        self.peak = self.peak.max(calls);
+        self.meter.arrived();
+        self.meter.changed(clock::now(), calls);
     }
 }
 
@@ -106,10 +112,11 @@ impl Pool {
             if state.waiters.is_empty()
                 && let Some(found) = self.take(&mut state, info)
             {
-                state.note_peak();
+                state.note_arrival();
                 return Ok(found);
             }
             if state.waiters.len() >= self.options.queue_max {
+                state.meter.arrived();
                 drop(state);
                 let detail = format!("{} calls wait for {} already", self.options.queue_max, self.revision.id);
                 return Err(self.reject(&info, Fault::new(Code::QueueFull, detail)));
@@ -118,7 +125,7 @@ impl Pool {
             // Cold: the instance that will answer is not there yet.
             let cold = state.slots.iter().all(|slot| slot.draining);
             state.waiters.push_back(Waiter { info: CallInfo { cold, ..info }, granted: sender });
-            state.note_peak();
+            state.note_arrival();
             (granted, self.wait_limit(state.usual_start))
         };
         if let Some(demand) = &self.demand {
@@ -157,6 +164,7 @@ impl Pool {
         let mut state = self.state.lock();
         // Its place in the queue, where it gave up by itself.
         state.waiters.retain(|waiter| waiter.info.id != info.id || !waiter.granted.is_closed());
+        state.meter.rejected();
         state.history.push(self.options.history_max, None, info, end);
         fault
     }
@@ -180,7 +188,8 @@ impl Pool {
             let (waiter, granted) = {
                 let mut state = self.state.lock();
                 let Some(front) = state.waiters.front() else { return };
-                let info = CallInfo { waited: front.info.arrived.elapsed(), ..front.info };
+                let info =
+                    CallInfo { waited: clock::now().saturating_duration_since(front.info.arrived), ..front.info };
                 let Some(granted) = self.take(&mut state, info) else { return };
                 let Some(waiter) = state.waiters.pop_front() else { return };
                 (waiter, granted)
@@ -203,7 +212,7 @@ impl Pool {
                 link: Arc::clone(&started.link),
                 busy: 0,
                 draining: false,
-                idle_since: Instant::now(),
+                idle_since: clock::now(),
                 drained: Vec::new(),
             });
         }
@@ -252,13 +261,18 @@ impl Pool {
         let waiting = state.waiters.len() as u32;
         let now = state.calls();
         let peak = std::mem::replace(&mut state.peak, now);
+        let (at, usual_start) = (clock::now(), state.usual_start);
+        let oldest =
+            state.waiters.front().map_or(Duration::ZERO, |first| at.saturating_duration_since(first.info.arrived));
+        state.meter.changed(at, now);
+        let activity = state.meter.sums(usual_start, oldest);
         let instances = state.slots.iter().map(|slot| InstanceLoad {
             id: slot.id,
             in_flight: slot.busy,
             idle_since: (slot.busy == 0).then_some(slot.idle_since),
             draining: slot.draining,
         });
-        Load { revision: Arc::clone(&self.revision), waiting, peak, instances: instances.collect() }
+        Load { revision: Arc::clone(&self.revision), waiting, peak, activity, instances: instances.collect() }
     }
 
     pub(crate) fn is_unused(&self) -> bool {
@@ -276,7 +290,8 @@ impl Pool {
         state.history.push(self.options.history_max, Some(info.instance), info, end);
         let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == info.instance) else { return false };
         slot.busy -= 1;
-        slot.idle_since = Instant::now();
+        let now = clock::now();
+        slot.idle_since = now;
         let broken = breaks(self.revision.spec.contract, end.outcome);
         let first = broken && !slot.draining;
         slot.draining |= broken;
@@ -286,6 +301,9 @@ impl Pool {
             }
         }
         state.in_flight -= 1;
+        let calls = state.calls();
+        state.meter.ended(now.saturating_duration_since(info.arrived + info.waited));
+        state.meter.changed(now, calls);
         first
     }
 }

@@ -106,7 +106,7 @@ impl House {
 
     fn call(&self) -> (InvocationId, tokio::task::JoinHandle<Result<http::Response<Body>, Fault>>) {
         let id = InvocationId::random();
-        let now = Instant::now();
+        let now = chassis::clock::now();
         let request = http::Request::new(Body::Empty);
         let call = Call { id, request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
         let (dispatcher, target) = (self.dispatcher.clone(), self.target.clone());

@@ -34,9 +34,10 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use toolchain::Toolchain;
-use types::{Fault, FunctionName, InstanceId, LogLine, Revision, api::InstanceView};
+use types::{Fault, FunctionName, InstanceId, LogLine, Revision, RevisionId, api::InstanceView};
 use wire::{Artifacts, BoxFuture, Exit, Host, LogFilter, Logs, Started, Stop};
 
 /// Where an agent keeps its things.
@@ -151,6 +152,15 @@ impl Host for Agent {
     fn instances(&self) -> Vec<InstanceView> {
         let instances: Vec<_> = self.0.instances.lock().values().cloned().collect();
         instances.iter().map(|instance| instance.view()).collect()
+    }
+
+    fn cpu(&self, revisions: &dyn Fn(&RevisionId) -> bool) -> Vec<(RevisionId, InstanceId, Duration)> {
+        let instances: Vec<_> = self.0.instances.lock().values().cloned().collect();
+        let used = instances.iter().filter(|instance| revisions(&instance.revision.id)).filter_map(|instance| {
+            let process = instance.process.as_ref()?;
+            Some((instance.revision.id.clone(), instance.id, process.cpu()))
+        });
+        used.collect()
     }
 }
 

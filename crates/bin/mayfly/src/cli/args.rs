@@ -68,7 +68,7 @@ pub enum Verb {
     List,
     /// Show one function: aliases, routes, revisions, instances
     #[command(after_help = help::DESCRIBE)]
-    Describe(NameArgs),
+    Describe(DescribeArgs),
     /// Delete a function with all its revisions, routes and logs
     #[command(after_help = help::DELETE)]
     Delete(DeleteArgs),
@@ -239,6 +239,15 @@ pub struct LogsArgs {
 #[derive(Debug, Args)]
 pub struct NameArgs {
     pub name: FunctionName,
+}
+
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    #[command(flatten)]
+    pub function: NameArgs,
+    /// Show why it has as many instances as it has
+    #[arg(long)]
+    pub scaling: bool,
 }
 
 #[derive(Debug, Args)]

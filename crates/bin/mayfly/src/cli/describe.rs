@@ -1,8 +1,10 @@
 //! `mayfly describe`: one function with its aliases, routes, revisions and instances.
 
+mod scaling;
+
 use super::{
     Session,
-    args::NameArgs,
+    args::DescribeArgs,
     failure::Outcome,
     list, route,
     screen::Paint,
@@ -17,7 +19,11 @@ use types::{
 /// Revisions shown to people; `--json` has them all.
 const REVISIONS_SHOWN: usize = 10;
 
-pub async fn run(session: &Session, args: NameArgs) -> Outcome {
+pub async fn run(session: &Session, args: DescribeArgs) -> Outcome {
+    if args.scaling {
+        return scaling::run(session, &args.function.name).await;
+    }
+    let args = args.function;
     let detail: FunctionDetail = session.client.get(&format!("/functions/{}", args.name)).await?;
     session.screen.result(&detail, |paint| words(&detail, table::now(), paint))
 }

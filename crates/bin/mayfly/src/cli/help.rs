@@ -124,6 +124,7 @@ Examples:
 pub const DESCRIBE: &str = "\
 Examples:
   mayfly describe hello
+  mayfly describe hello --scaling      why it has as many instances
   mayfly describe hello --json | jq '.instances[].start_us'";
 
 pub const DELETE: &str = "\

@@ -80,7 +80,9 @@ impl Roles {
         let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
         let dispatcher = Dispatcher::new(dispatch::Options::default(), &metrics);
         let directory = Arc::new(dispatcher.clone());
-        let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
+        let history = Some(data.root.join("fleet/history.json"));
+        let fleet_options = fleet::Options { history, ..fleet::Options::default() };
+        let fleet = Fleet::new(fleet_options, Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
         let gateway = Gateway::new(options.gateway.clone(), snapshots, Arc::new(dispatcher.clone()), &metrics)?;
         let leader = Leader {

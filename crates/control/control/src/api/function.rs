@@ -8,6 +8,7 @@ use types::{
     Alias, AliasName, Fault, Function, FunctionName, Revision, RevisionId,
     api::{FunctionDetail, FunctionList, FunctionSummary, InstanceList, InstanceState, InstanceView, RevisionList},
     fault::Problem,
+    scaling::ScalingList,
 };
 
 #[utoipa::path(
@@ -135,6 +136,20 @@ pub(crate) async fn instances(
     let name = names.function()?;
     state.deps.registry.function(&name)?;
     Ok(Json(InstanceList { instances: instances_of(&state, &name) }))
+}
+
+#[utoipa::path(
+    get, path = "/v1/functions/{name}/scaling", tag = "functions", params(("name" = String, Path,)),
+    responses((status = 200, body = ScalingList), (status = 404, body = Problem)),
+)]
+/// Why a function has as many instances as it has: the last decision on each revision, newest first.
+pub(crate) async fn scaling(
+    extract::State(state): extract::State<State>,
+    names: Names,
+) -> Result<Json<ScalingList>, Refusal> {
+    let name = names.function()?;
+    state.deps.registry.function(&name)?;
+    Ok(Json(ScalingList { revisions: state.deps.scaler.explain(&name) }))
 }
 
 fn instances_of(state: &State, name: &FunctionName) -> Vec<InstanceView> {

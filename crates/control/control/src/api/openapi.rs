@@ -12,7 +12,7 @@ use utoipa::{
     info(title = "Mayfly", description = "Functions that live exactly as long as they are needed."),
     paths(
         function::list, function::describe, function::remove, function::revisions, function::revision,
-        function::instances, deployment::create, deployment::list, deployment::show, deployment::log,
+        function::instances, function::scaling, deployment::create, deployment::list, deployment::show, deployment::log,
         alias::list, alias::show, alias::update, alias::remove, alias::rollback,
         route::list, route::update, route::remove, invoke::create, invoke::list, logs::read,
         info::info, info::healthz, document,
