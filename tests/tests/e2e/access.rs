@@ -17,7 +17,8 @@ fn only_trusted_proxies_say_who_called() {
     for (trusted, source) in [("127.0.0.0/8", "203.0.113.9"), ("10.0.0.0/8", "127.0.0.1")] {
         let platform = started(&["--trusted-proxies", trusted]);
         platform.deploy(&Folder::python("sees", "", SEES));
-        for (name, value) in [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("forwarded", "for=203.0.113.9;proto=https")] {
+        for (name, value) in [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("forwarded", "for=203.0.113.9;proto=https")]
+        {
             let seen = platform.gateway().with(name, value).get("/sees").ok().json();
             assert_eq!(seen["source"], source, "{name} with {trusted} trusted: {seen}");
         }
@@ -34,7 +35,10 @@ fn traces_go_on_or_begin() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let client = platform.gateway().with("traceparent", parent).with("tracestate", "a=1");
     let seen = client.get("/traced").ok().json();
-    assert_eq!((seen["headers"]["traceparent"].as_str(), seen["headers"]["tracestate"].as_str()), (Some(parent), Some("a=1")));
+    assert_eq!(
+        (seen["headers"]["traceparent"].as_str(), seen["headers"]["tracestate"].as_str()),
+        (Some(parent), Some("a=1"))
+    );
     let seen = platform.gateway().with("tracestate", "a=1").get("/traced").ok().json();
     let made = seen["headers"]["traceparent"].as_str().expect("a new trace");
     assert_eq!(made[3..35], seen["id"].as_str().unwrap().replace('-', ""), "{seen}");
@@ -70,7 +74,10 @@ fn each_request_has_its_line() {
         assert_eq!(line[name], want, "{line}");
     }
     assert_eq!((line["status"].as_u64(), line["trace"].as_str().map(str::len)), (Some(200), Some(32)), "{line}");
-    assert!(line["response_bytes"].as_u64().unwrap() > 100 && line["total_us"].as_u64() >= line["first_us"].as_u64(), "{line}");
+    assert!(
+        line["response_bytes"].as_u64().unwrap() > 100 && line["total_us"].as_u64() >= line["first_us"].as_u64(),
+        "{line}"
+    );
     assert!(line.get("aborted").is_none(), "{line}");
     assert_eq!((written[1]["status"].as_u64(), written[1]["code"].as_str()), (Some(404), Some("route_not_found")));
     // Somebody moves the file away and says so.

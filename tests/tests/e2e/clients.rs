@@ -21,7 +21,12 @@ const ECHO: &str = "import asyncio, os\nfrom websockets.asyncio.server import un
 fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}\n{out}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}\n{out}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     out
 }
 
@@ -32,7 +37,22 @@ fn http2_is_served_in_the_clear() {
     platform.deploy(&Folder::node_server("two", "", SAYS));
     let url = format!("{}/two/a?b=1", platform.gateway_url());
     let wanted = "\n%{http_version} %{http_code} %header{mayfly-revision}";
-    let said = run("curl", &["-sS", "--http2-prior-knowledge", "-w", wanted, "-H", "cookie: a=1", "-H", "cookie: b=2", "-d", "hello", &url]);
+    let said = run(
+        "curl",
+        &[
+            "-sS",
+            "--http2-prior-knowledge",
+            "-w",
+            wanted,
+            "-H",
+            "cookie: a=1",
+            "-H",
+            "cookie: b=2",
+            "-d",
+            "hello",
+            &url,
+        ],
+    );
     let (body, line) = said.rsplit_once('\n').unwrap();
     assert_eq!(line, "2 200 two@1", "{said}");
     let seen: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -90,7 +110,7 @@ fn a_websocket_ends_at_the_timeout() {
     let before = platform.instances("cut");
     let mut stream = platform.gateway().connect().unwrap();
     let head = "GET /cut HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        sec-websocket-version: 13\r\nsec-websocket-protocol: chat\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let begun = Instant::now();
     let mut seen = Vec::new();
@@ -112,7 +132,9 @@ fn a_refusal_comes_before_the_body() {
     platform.deploy(&Folder::node_server("careful", "", code));
     let begin = |path: &str| {
         let mut stream = platform.gateway().connect().unwrap();
-        let head = format!("POST /careful/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+        let head = format!(
+            "POST /careful/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut buffer = [0; 12];
         stream.read_exact(&mut buffer).unwrap();

@@ -30,7 +30,9 @@ fn limits_are_told_as_problems() {
     let args = ["--url-max", "1KiB", "--head-max", "16KiB", "--body-max", "1MiB"].map(str::to_owned).to_vec();
     let platform = Platform::start_with(Start { args, ..Start::default() });
     platform.deploy(&Folder::node_server("takes", "", TAKES));
-    let get = |path: &str, headers: &str| format!("GET /takes{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+    let get = |path: &str, headers: &str| {
+        format!("GET /takes{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n")
+    };
     let long = |size: usize| "a".repeat(size);
     let many: String = (0..150).map(|n| format!("x{n}: 1\r\n")).collect();
     let chunks = format!("{:x}\r\n{}\r\n", 600 << 10, long(600 << 10)).repeat(3);

@@ -114,7 +114,10 @@ impl Manifest {
         if let Some(Protocol::H2c) = self.protocol
             && contract != Contract::Http
         {
-            return Err(invalid("protocol", format!("`h2c` is for servers, contract `http`; this one is `{contract}`")));
+            return Err(invalid(
+                "protocol",
+                format!("`h2c` is for servers, contract `http`; this one is `{contract}`"),
+            ));
         }
         if contract == Contract::Command && self.command.is_empty() && self.entry.is_none() {
             return Err(invalid("command", "contract `command` needs `command` (program and arguments) or `entry`"));

@@ -22,7 +22,8 @@ pub struct Net {
 
 impl Net {
     fn contains(self, ip: IpAddr) -> bool {
-        let same = |a: u128, b: u128, unused: u32| a.checked_shr(unused).unwrap_or(0) == b.checked_shr(unused).unwrap_or(0);
+        let same =
+            |a: u128, b: u128, unused: u32| a.checked_shr(unused).unwrap_or(0) == b.checked_shr(unused).unwrap_or(0);
         match (self.address, ip) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 same(u128::from(net.to_bits()), u128::from(ip.to_bits()), 32 - u32::from(self.bits))
@@ -239,13 +240,17 @@ mod tests {
             ("x-real-ip", "1.1.1.1"),
             ("forwarded", "for=1.1.1.1"),
         ];
-        let headers: HeaderMap = claims.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
+        let headers: HeaderMap =
+            claims.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
         let seen = |trusted: Trusted, secure| {
             let mut headers = headers.clone();
             forwarded(&mut headers, &Peer::new("127.0.0.1".parse().unwrap(), secure, &trusted), &trusted, "/hello");
             claims.map(|(name, _)| headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned())
         };
-        assert_eq!(seen(Trusted::default(), false), ["a.example", "127.0.0.1", "http", "a.example", "", "/hello", "", ""]);
+        assert_eq!(
+            seen(Trusted::default(), false),
+            ["a.example", "127.0.0.1", "http", "a.example", "", "/hello", "", ""]
+        );
         assert_eq!(seen(Trusted::default(), true)[2], "https");
         assert_eq!(
             seen(trusted(&["127.0.0.1"]), false),

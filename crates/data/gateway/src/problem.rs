@@ -61,16 +61,16 @@ pub(crate) fn grpc_status(fault: &Fault) -> HeaderMap {
 /// Source: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>. Who may try again is told UNAVAILABLE.
 fn grpc_code(code: Code) -> u16 {
     match code.status() {
-        _ if code.retry() => 14,  // UNAVAILABLE
-        400 | 414 | 431 => 3,     // INVALID_ARGUMENT
-        401 => 16,                // UNAUTHENTICATED
-        403 => 7,                 // PERMISSION_DENIED
-        404 | 405 | 501 => 12,    // UNIMPLEMENTED
-        413 => 8,                 // RESOURCE_EXHAUSTED
-        429 => 8,                 // RESOURCE_EXHAUSTED
-        504 => 4,                 // DEADLINE_EXCEEDED
-        502 | 503 => 14,          // UNAVAILABLE
-        _ => 13,                  // INTERNAL
+        _ if code.retry() => 14, // UNAVAILABLE
+        400 | 414 | 431 => 3,    // INVALID_ARGUMENT
+        401 => 16,               // UNAUTHENTICATED
+        403 => 7,                // PERMISSION_DENIED
+        404 | 405 | 501 => 12,   // UNIMPLEMENTED
+        413 => 8,                // RESOURCE_EXHAUSTED
+        429 => 8,                // RESOURCE_EXHAUSTED
+        504 => 4,                // DEADLINE_EXCEEDED
+        502 | 503 => 14,         // UNAVAILABLE
+        _ => 13,                 // INTERNAL
     }
 }
 
@@ -104,7 +104,10 @@ mod tests {
             (Code::HeadersTooLarge, "3"),
         ] {
             let response = grpc(&Fault::new(code, "100 % of\nü"));
-            assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &HeaderValue::from_static(want)));
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["grpc-status"]),
+                (200, &HeaderValue::from_static(want))
+            );
             let message = response.headers()["grpc-message"].to_str().unwrap();
             assert!(message.ends_with("100 %25 of%0A%C3%BC"), "{message}");
         }

@@ -48,13 +48,9 @@ impl Reload {
 impl Gateway {
     /// # Errors
     /// Where the certificates cannot be used or the access log cannot be opened: a start is the time to say so.
-    pub fn new(
-        options: Options,
-        snapshots: Snapshots,
-        invoke: Arc<dyn Invoke>,
-        metrics: &Metrics,
-    ) -> io::Result<Self> {
-        let certificates = options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
+    pub fn new(options: Options, snapshots: Snapshots, invoke: Arc<dyn Invoke>, metrics: &Metrics) -> io::Result<Self> {
+        let certificates =
+            options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
         let log = options.access_log.as_deref().map(|path| access::Log::start(path, metrics)).transpose()?;
         Ok(Self { options, snapshots, invoke, certificates, log, reload: Reload::default() })
     }

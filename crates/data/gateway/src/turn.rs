@@ -105,7 +105,10 @@ fn refusal(bytes: &[IoSlice<'_>], head_max: usize) -> Bytes {
     let fault = match first.get(9..12) {
         Some(b"431") => too_long(head_max),
         Some(b"414") => Fault::new(Code::UriTooLong, "the URL is over 64 KiB"),
-        _ => Fault::new(Code::BadRequest, "this is no HTTP/1.1 request: its first line, a header or its length is broken"),
+        _ => Fault::new(
+            Code::BadRequest,
+            "this is no HTTP/1.1 request: its first line, a header or its length is broken",
+        ),
     };
     let mut response = problem::response(&fault);
     response.headers_mut().insert(headers::REQUEST_ID, headers::id_value(InvocationId::random()));

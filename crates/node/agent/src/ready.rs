@@ -1,11 +1,6 @@
 //! When an instance may be called.
 
-use crate::{
-    address::Address,
-    launch::Way,
-    link::runtime_api::Init,
-    port,
-};
+use crate::{address::Address, launch::Way, link::runtime_api::Init, port};
 use http::{Request, Response, header};
 use http_body_util::Empty;
 use hyper::{

@@ -7,8 +7,7 @@ use crate::{
     launch::{self, Launch, Places, Programs, Way},
     link::{
         command::CommandLink, component::ComponentLink, h2c::H2cLink, handler::HandlerLink, http::HttpLink,
-        runtime_api::RuntimeApi,
-        vitals::Vitals,
+        runtime_api::RuntimeApi, vitals::Vitals,
     },
     log::{Marks, Pipe, Source, capture},
     port, ready,
@@ -95,7 +94,8 @@ impl Inner {
         let socket = Address::Unix(places.socket.clone());
         let init = api.as_ref().map(RuntimeApi::init);
         let limit = revision.spec.start_timeout.duration();
-        let probe = revision.spec.ready_path.as_deref().map(|path| ready::Probe { path, protocol: revision.spec.protocol });
+        let probe =
+            revision.spec.ready_path.as_deref().map(|path| ready::Probe { path, protocol: revision.spec.protocol });
         let user = running.instance.user();
         let ready = ready::ready(&way, &socket, user, probe, init, vitals.exit.clone(), limit).await;
         let address = match ready {

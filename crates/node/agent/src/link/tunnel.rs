@@ -20,7 +20,14 @@ const SWITCHED: u16 = 101;
 /// Connects both sides in a task of its own, which ends with the instance at the latest.
 ///
 /// `first` is what the instance said right behind its answer.
-pub(crate) fn open(client: OnUpgrade, instance: Stream, first: Bytes, deadline: Instant, permit: Permit, vitals: Vitals) {
+pub(crate) fn open(
+    client: OnUpgrade,
+    instance: Stream,
+    first: Bytes,
+    deadline: Instant,
+    permit: Permit,
+    vitals: Vitals,
+) {
     task::spawn("tunnel", async move {
         let end = tokio::select! {
             // Whoever hangs up, and however: the call is over and was answered.
