@@ -110,7 +110,7 @@ fn a_websocket_ends_at_the_timeout() {
     let before = platform.instances("cut");
     let mut stream = platform.gateway().connect().unwrap();
     let head = "GET /cut HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        sec-websocket-version: 13\r\nsec-websocket-protocol: chat\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let begun = Instant::now();
     let mut seen = Vec::new();

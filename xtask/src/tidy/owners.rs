@@ -64,6 +64,12 @@ const OWNED: &[Owned] = &[
         why: "these serve or call over HTTP; all others see `http` types and `wire::Body`",
     },
     Owned {
+        libraries: &["rustls", "rustls-*", "tokio-rustls"],
+        owners: &["gateway"],
+        free_in_tests: true,
+        why: "TLS ends at the front door",
+    },
+    Owned {
         libraries: &["prometheus-client", "tracing-subscriber", "opentelemetry*"],
         owners: &["chassis"],
         free_in_tests: true,

@@ -42,13 +42,31 @@ pub(crate) fn hold(request: &mut Request<Body>) {
         }
     });
     let body = std::mem::take(request.body_mut());
-    *request.body_mut() = Body::stream(Held { body, wait: Some((word, Box::pin(sleep(WORD_MAX)))) });
+    *request.body_mut() = Body::stream(Held { body, word: Some(word), limit: Some(Box::pin(sleep(WORD_MAX))) });
 }
 
 struct Held {
     body: Body,
-    /// For the word, or for its time to be over.
-    wait: Option<(oneshot::Receiver<()>, Pin<Box<Sleep>>)>,
+    /// `None` once it can no longer come.
+    word: Option<oneshot::Receiver<()>>,
+    /// The time for it; `None` once the body is wanted.
+    limit: Option<Pin<Box<Sleep>>>,
+}
+
+impl Held {
+    fn poll_wanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(limit) = &mut self.limit else { return Poll::Ready(()) };
+        match self.word.as_mut().map(|word| Pin::new(word).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => {}
+            Some(Poll::Ready(Err(_))) => {
+                self.word = None;
+                ready!(limit.as_mut().poll(cx));
+            }
+            Some(Poll::Pending) | None => ready!(limit.as_mut().poll(cx)),
+        }
+        self.limit = None;
+        Poll::Ready(())
+    }
 }
 
 impl http_body::Body for Held {
@@ -56,14 +74,7 @@ impl http_body::Body for Held {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some((word, limit)) = &mut self.wait {
-            // A word that can no longer come leaves the limit.
-            match Pin::new(word).poll(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) | Poll::Pending => ready!(limit.as_mut().poll(cx)),
-            }
-            self.wait = None;
-        }
+        ready!(self.poll_wanted(cx));
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

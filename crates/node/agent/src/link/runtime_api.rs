@@ -71,6 +71,7 @@ struct State {
 struct Pending {
     id: InvocationId,
     event: Bytes,
+    trace: HeaderValue,
     deadline: Instant,
     running: Running,
 }
@@ -119,6 +120,7 @@ impl RuntimeApi {
         let spec = &self.0.vitals.revision.spec;
         let (id, shape, deadline, peer) = (call.id, call.shape, call.deadline, call.peer);
         let (parts, body) = call.request.into_parts();
+        let trace = trace_id(parts.headers.get("traceparent"), id);
         let event = limit::collect(body, spec.request_max).await.and_then(|body| match shape {
             Shape::Http => {
                 let mut out = Vec::with_capacity(body.len() + 1024);
@@ -137,7 +139,7 @@ impl RuntimeApi {
         };
         let (sender, answered) = oneshot::channel();
         let running = Running { permit, shape, answered: sender };
-        self.0.state.lock().queue.push_back(Pending { id, event, deadline, running });
+        self.0.state.lock().queue.push_back(Pending { id, event, trace, deadline, running });
         self.0.queued.notify_one();
         self.wait(id, deadline, answered).await.map_err(Refusal::from)
     }
@@ -224,20 +226,20 @@ impl Inner {
             let pending = {
                 let mut state = self.state.lock();
                 state.queue.pop_front().map(|pending| {
-                    let Pending { id, event, deadline, running } = pending;
+                    let Pending { id, event, trace, deadline, running } = pending;
                     self.marks.begin(id);
                     state.running.insert(id, running);
-                    (id, event, deadline)
+                    (id, event, trace, deadline)
                 })
             };
             match pending {
-                Some((id, event, deadline)) => return self.invocation(id, event, deadline),
+                Some((id, event, trace, deadline)) => return self.invocation(id, event, trace, deadline),
                 None => self.queued.notified().await,
             }
         }
     }
 
-    fn invocation(&self, id: InvocationId, event: Bytes, deadline: Instant) -> Response<Body> {
+    fn invocation(&self, id: InvocationId, event: Bytes, trace: HeaderValue, deadline: Instant) -> Response<Body> {
         let left = deadline.saturating_duration_since(Instant::now());
         let until = Timestamp::from(SystemTime::now() + left).0;
         let mut response = Response::new(Body::from(event));
@@ -247,7 +249,7 @@ impl Inner {
         headers.insert("lambda-runtime-aws-request-id", text);
         headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(until));
         headers.insert("lambda-runtime-invoked-function-arn", self.arn.clone());
-        headers.insert("lambda-runtime-trace-id", trace_id(id));
+        headers.insert("lambda-runtime-trace-id", trace);
         response
     }
 
@@ -286,19 +288,20 @@ impl Running {
     }
 }
 
-/// X-Ray's format: `Root=1-<8 hex>-<24 hex>`; not sampled, because nothing collects segments yet.
-fn trace_id(id: InvocationId) -> HeaderValue {
-    let mut id_text = [0; 36];
-    let hex = id.encode(&mut id_text).bytes().filter(|byte| *byte != b'-');
-    let mut text = Vec::with_capacity(48);
-    text.extend_from_slice(b"Root=1-");
-    for (index, byte) in hex.enumerate() {
-        if index == 8 {
-            text.push(b'-');
+/// X-Ray's format, `Root=1-<8 hex>-<24 hex>;Parent=<16 hex>`, of the call's W3C trace; of its id where it has none.
+///
+/// Not sampled, because nothing collects segments yet.
+fn trace_id(traceparent: Option<&HeaderValue>, id: InvocationId) -> HeaderValue {
+    let parent = traceparent.and_then(|value| value.to_str().ok());
+    let parent = parent.and_then(|text| Some((text.get(3..11)?, text.get(11..35)?, text.get(36..52)?)));
+    let text = match parent {
+        Some((time, random, span)) => format!("Root=1-{time}-{random};Parent={span};Sampled=0"),
+        None => {
+            let hex: String = id.encode(&mut [0; 36]).chars().filter(|c| *c != '-').collect();
+            let (time, random) = hex.split_at(8);
+            format!("Root=1-{time}-{random};Sampled=0")
         }
-        text.push(byte);
-    }
-    text.extend_from_slice(b";Sampled=0");
+    };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
 }
 
