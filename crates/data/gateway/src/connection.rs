@@ -58,6 +58,7 @@ pub(crate) struct Connection {
     /// Where the requests of HTTP/2 run.
     pub(crate) streams: TaskTracker,
     pub(crate) shutdown: Shutdown,
+    pub(crate) hurry: Shutdown,
 }
 
 /// Spawns the requests of HTTP/2 beside their connection.
@@ -145,10 +146,10 @@ impl Connection {
         ended
     }
 
-    /// Until a shutdown, and a moment longer.
+    /// Until a shutdown, and as long as the client may still say something.
     async fn last_chance(&self) {
         self.shutdown.cancelled().await;
-        tokio::time::sleep(self.linger).await;
+        let _hurried = timeout(self.linger, self.hurry.cancelled()).await;
     }
 
     async fn http2<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>

@@ -19,8 +19,8 @@ pub struct Options {
     pub body_max: Option<u64>,
     /// Time for running requests to end at a shutdown.
     pub grace: Duration,
-    /// At a shutdown, an idle connection stays this long: its client may be sending the next request this very moment.
-    /// What comes is answered with `Connection: close`.
+    /// At a shutdown, an idle connection stays this long, unless [`crate::Gateway::hurry`] is told: its client may be
+    /// sending the next request this very moment. What comes is answered with `Connection: close`.
     pub linger: Duration,
     /// Proxies that are believed when they say who called.
     pub trusted: Trusted,
@@ -40,7 +40,7 @@ impl Default for Options {
             url_max: 16 << 10,
             body_max: None,
             grace: Duration::from_secs(30),
-            linger: Duration::from_secs(1),
+            linger: Duration::from_secs(5),
             trusted: Trusted::default(),
             certificates: None,
             access_log: None,

@@ -26,6 +26,7 @@ pub struct Gateway {
     certificates: Option<Certificates>,
     log: Option<(access::Log, access::Writer)>,
     reload: Reload,
+    hurry: Shutdown,
 }
 
 /// A socket to serve.
@@ -52,7 +53,12 @@ impl Gateway {
         let certificates =
             options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
         let log = options.access_log.as_deref().map(|path| access::Log::start(path, metrics)).transpose()?;
-        Ok(Self { options, snapshots, invoke, certificates, log, reload: Reload::default() })
+        Ok(Self { options, snapshots, invoke, certificates, log, reload: Reload::default(), hurry: Shutdown::new() })
+    }
+
+    /// Cancelled, it has idle connections closed at once after a shutdown: where nobody else takes new ones.
+    pub fn hurry(&self) -> Shutdown {
+        self.hurry.clone()
     }
 
     pub fn reload(&self) -> Reload {
@@ -79,6 +85,7 @@ impl Gateway {
                     places: Arc::clone(&places),
                     tls,
                     shutdown: shutdown.clone(),
+                    hurry: self.hurry.clone(),
                 };
                 let socket = listener.socket.try_clone()?;
                 let (sender, receiver) = oneshot::channel::<()>();
@@ -136,6 +143,7 @@ struct Lane {
     places: Arc<Semaphore>,
     tls: Option<Tls>,
     shutdown: Shutdown,
+    hurry: Shutdown,
 }
 
 impl Lane {
@@ -183,6 +191,7 @@ impl Lane {
             streams_max: self.options.streams_max,
             streams: connections.clone(),
             shutdown: self.shutdown.clone(),
+            hurry: self.hurry.clone(),
         };
         match self.tls.clone() {
             None => connections.spawn(async move {

@@ -121,12 +121,13 @@ impl Roles {
         let plain = Listener { socket: own.gateway, tls: false };
         let tls = own.tls.map(|socket| Listener { socket, tls: true });
         let sockets = [plain].into_iter().chain(tls).collect();
+        let hurry = gateway.hurry();
         let mut gateway = tokio::spawn(async move { gateway.run(sockets, &on, calls).await });
         let mut term = Some(term);
         let mut served = None;
         tokio::select! {
             () = lead(&leader, &mut term, door, &listeners) => admin_stop.cancel(),
-            () = shutdown.cancelled() => {}
+            () = shutdown.cancelled() => hurry.cancel(),
             ended = &mut gateway => served = Some(ended),
         }
         // The gateway ends with the shutdown, or because it cannot listen: either way everything else ends now.
