@@ -40,6 +40,9 @@ pub const REQUEST_ID_HEADER: &str = "mayfly-request-id";
 /// Header with the revision that answered.
 pub const REVISION_HEADER: &str = "mayfly-revision";
 
+/// Header of an answer that stands in for the function's own: `stale`, `fallback` or `static`.
+pub const DEGRADED_HEADER: &str = "mayfly-degraded";
+
 /// A function in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSummary {

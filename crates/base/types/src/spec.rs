@@ -1,6 +1,10 @@
 //! What a revision is made of: the manifest with every default filled in.
 
-use crate::unit::{Bytes, Millis};
+use crate::{
+    resilience::Resilience,
+    traffic::Traffic,
+    unit::{Bytes, Millis},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 use utoipa::ToSchema;
@@ -152,4 +156,10 @@ pub struct Spec {
     /// Time between SIGTERM and SIGKILL.
     #[schema(value_type = String, example = "10s")]
     pub stop_grace: Millis,
+    /// How calls are spread. Left out of what identifies a revision where the manifest has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// What happens under too much load and when calls fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<Resilience>,
 }

@@ -185,6 +185,7 @@ impl State {
             version,
             functions: self.functions.clone(),
             routes: self.routes.values().flatten().cloned().collect(),
+            limits: Default::default(),
         }
     }
 }

@@ -97,6 +97,9 @@ impl Roles {
         let directory = Arc::new(dispatcher.clone());
         let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
+        dispatcher.tell(Arc::new(agent.clone()));
+        dispatcher.stand_by(Arc::new(agent.clone()));
+        dispatcher.follow(snapshots.clone());
         let gateway = Gateway::new(gateway::Options::default(), snapshots, Arc::new(dispatcher.clone()));
         let control = control::Service::new(
             control::Options {
