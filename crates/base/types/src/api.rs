@@ -13,6 +13,8 @@
 //! | `GET /functions/{name}/aliases` | → [`AliasList`] |
 //! | `GET, PUT, DELETE /functions/{name}/aliases/{alias}` | [`AliasUpdate`] → [`Alias`]; `ETag`, `If-Match` |
 //! | `POST /functions/{name}/rollback` | [`Rollback`] or nothing → [`Alias`] |
+//! | `GET, PUT /functions/{name}/limit` | [`Limit`] → [`Limit`] |
+//! | `GET /functions/{name}/events` | → [`EventList`], newest first |
 //! | `GET /routes` | → [`RouteList`] |
 //! | `PUT, DELETE /routes` | one [`Route`] → [`Route`], 204 |
 //! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer; `async=true` is refused |
@@ -23,6 +25,7 @@
 //! | `GET /openapi.json` | → the description of all this |
 
 use crate::{
+    event::Event,
     id::{DeploymentId, FunctionName, InstanceId, RevisionId},
     record::{Alias, Deployment, Invocation, LogLine, Revision, Route, Target},
     spec::{Contract, Runtime},
@@ -77,6 +80,9 @@ pub struct FunctionDetail {
     /// Newest first.
     pub revisions: Vec<Revision>,
     pub instances: Vec<InstanceView>,
+    /// What the platform did by itself, newest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -99,6 +105,20 @@ pub struct Rollback {
     /// The revision to go back to; `None` is the one before.
     #[serde(default)]
     pub to: Option<u32>,
+}
+
+/// Most calls at once of a function, in flight and waiting: that many are guaranteed, too. 0 stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// `null` is no limit of its own.
+    pub calls: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// Newest first.
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -27,6 +27,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Threads that serve requests; `None` is one for every two cores.
     pub lanes: Option<u16>,
+    /// Most calls at once of all functions together.
+    pub calls_max: Option<u32>,
 }
 
 /// A platform that runs.

@@ -39,6 +39,7 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         api: FREE_PORT,
         admin: FREE_PORT,
         lanes: Some(1),
+        calls_max: None,
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };

@@ -93,7 +93,8 @@ impl Roles {
         tracing::debug!(?swept, "swept");
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
         let agent = agent(data, Arc::clone(&kept.blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
-        let dispatcher = Dispatcher::new(dispatch::Options::default(), &metrics);
+        let dispatcher =
+            Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
         let fleet = Fleet::new(fleet::Options::default(), Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));

@@ -29,6 +29,7 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         api: args.api,
         admin: args.admin,
         lanes: args.lanes,
+        calls_max: args.calls_max,
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut handle = start(options).await?;
