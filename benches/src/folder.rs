@@ -5,6 +5,7 @@ use anyhow::Context;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What an example does not need to be deployed, and what may be large.
@@ -46,6 +47,22 @@ pub fn upstream(place: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let manifest = format!(
         "name = \"{name}\"\nruntime = \"binary\"\ncontract = \"http\"\ncommand = [\"./server\", \"upstream\"]\n\
          concurrency = 1000\n[scale]\nmin = 1\nmax = 1\n"
+    );
+    fs::write(folder.join("mayfly.toml"), manifest)?;
+    Ok(folder)
+}
+
+/// This program as a function of `slots` exclusive instances, each call of which takes `service`.
+pub fn slow(place: &Path, name: &str, slots: u32, service: Duration, wait: Duration) -> anyhow::Result<PathBuf> {
+    let folder = place.join(name);
+    fs::create_dir_all(&folder)?;
+    fs::copy(std::env::current_exe()?, folder.join("server"))?;
+    let manifest = format!(
+        "name = \"{name}\"\nruntime = \"binary\"\ncontract = \"http\"\n\
+         command = [\"./server\", \"upstream\", \"--service-ms\", \"{}\"]\nconcurrency = 1\n\
+         [scale]\nmin = {slots}\nmax = {slots}\n[resilience]\nwait = \"{}ms\"\n",
+        service.as_millis(),
+        wait.as_millis()
     );
     fs::write(folder.join("mayfly.toml"), manifest)?;
     Ok(folder)

@@ -11,6 +11,7 @@ mod handler;
 mod load;
 mod nginx;
 mod options;
+mod overload;
 mod platform;
 mod profile;
 mod proxy;
@@ -23,7 +24,7 @@ mod yardstick;
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|all
+const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|overload|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
@@ -47,6 +48,7 @@ fn main() -> anyhow::Result<()> {
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
             "cold" => cold::run(&Options::parse(&args)?).await,
+            "overload" => overload::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {
                 let bench = args.remove(0);
                 profile::run(&bench, &Options::parse(&args)?).await
@@ -55,7 +57,8 @@ fn main() -> anyhow::Result<()> {
                 let options = Options::parse(&args)?;
                 proxy::run(&options).await?;
                 wasm::run(&options).await?;
-                cold::run(&options).await
+                cold::run(&options).await?;
+                overload::run(&options).await
             }
             other => bail!("there is no bench `{other}`\n{USAGE}"),
         }

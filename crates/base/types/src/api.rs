@@ -13,6 +13,8 @@
 //! | `GET /functions/{name}/aliases` | → [`AliasList`] |
 //! | `GET, PUT, DELETE /functions/{name}/aliases/{alias}` | [`AliasUpdate`] → [`Alias`]; `ETag`, `If-Match` |
 //! | `POST /functions/{name}/rollback` | [`Rollback`] or nothing → [`Alias`] |
+//! | `GET, PUT /functions/{name}/limit` | [`Limit`] → [`Limit`] |
+//! | `GET /functions/{name}/events` | → [`EventList`], newest first |
 //! | `GET /routes` | → [`RouteList`] |
 //! | `PUT, DELETE /routes` | one [`Route`] → [`Route`], 204 |
 //! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer; `async=true` is refused |
@@ -24,6 +26,7 @@
 //! | `GET /openapi.json` | → the description of all this |
 
 use crate::{
+    event::Event,
     id::{DeploymentId, FunctionName, InstanceId, RevisionId},
     record::{Alias, Deployment, Invocation, LogLine, Revision, Route, Target},
     spec::{Contract, Runtime},
@@ -40,6 +43,9 @@ pub const FUNCTION_ERROR_HEADER: &str = "mayfly-function-error";
 pub const REQUEST_ID_HEADER: &str = "mayfly-request-id";
 /// Header with the revision that answered.
 pub const REVISION_HEADER: &str = "mayfly-revision";
+
+/// Header of an answer that stands in for the function's own: `stale`, `fallback` or `static`.
+pub const DEGRADED_HEADER: &str = "mayfly-degraded";
 
 /// A function in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -75,6 +81,9 @@ pub struct FunctionDetail {
     /// Newest first.
     pub revisions: Vec<Revision>,
     pub instances: Vec<InstanceView>,
+    /// What the platform did by itself, newest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -97,6 +106,20 @@ pub struct Rollback {
     /// The revision to go back to; `None` is the one before.
     #[serde(default)]
     pub to: Option<u32>,
+}
+
+/// Most calls at once of a function, in flight and waiting: that many are guaranteed, too. 0 stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// `null` is no limit of its own.
+    pub calls: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// Newest first.
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

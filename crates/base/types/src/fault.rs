@@ -92,6 +92,11 @@ codes! {
     // The platform's.
     CapacityExhausted "capacity_exhausted" 429 Platform true "All instances are busy and no more may be started: try again after `Retry-After`, or raise `scale.max`.",
     QueueFull "queue_full" 429 Platform true "Too many requests wait for this function already: try again after `Retry-After`.",
+    Overloaded "overloaded" 429 Platform true "More is asked of this function than it can do: try again after `Retry-After`, more slowly, or raise `scale.max`.",
+    FunctionLimit "function_limit" 429 Platform true "The function has as many calls at once as its limit allows: try again after `Retry-After`, or raise it with `mayfly limit`.",
+    TenantLimit "tenant_limit" 429 Platform true "All functions together have as many calls at once as the platform allows: try again after `Retry-After`.",
+    FunctionStopped "function_stopped" 429 Platform true "The function is stopped by a limit of 0: `mayfly limit NAME --none` lets calls through again.",
+    CircuitOpen "circuit_open" 503 Function true "Too many of the last calls failed, so none is tried for a while: `mayfly logs NAME` says why they failed.",
     StorageFull "storage_full" 507 Platform true "The platform's disk is full: free space in the data directory.",
     ShuttingDown "shutting_down" 503 Platform true "The platform is stopping: try again after `Retry-After`.",
     Unavailable "unavailable" 503 Platform true "A part of the platform does not answer: try again after `Retry-After`.",

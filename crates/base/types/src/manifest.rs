@@ -5,8 +5,10 @@ use crate::{
     id::{AliasName, FunctionName},
     protocol::Protocol,
     record::Route,
+    resilience::Resilience,
     scale::Scale,
     spec::{Contract, Runtime, Spec},
+    traffic::Traffic,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,10 @@ pub struct Manifest {
     pub scale: Option<Scale>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<Resilience>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
@@ -146,6 +152,8 @@ impl Manifest {
             scale.check().map_err(|(key, detail)| invalid(key, detail))?;
         }
         self.check_env()?;
+        self.traffic.iter().try_for_each(Traffic::check)?;
+        self.resilience.iter().try_for_each(|resilience| resilience.check(&self.name))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
         {
@@ -202,6 +210,8 @@ impl Manifest {
             ready_path: self.ready_path.clone(),
             start_timeout: self.start_timeout.unwrap_or(Millis::secs(10)),
             stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
+            traffic: self.traffic.clone(),
+            resilience: self.resilience.clone(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     protocol::Protocol,
+    resilience::Resilience,
     scale::Scale,
+    traffic::Traffic,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -129,4 +131,10 @@ pub struct Spec {
     /// Time between SIGTERM and SIGKILL.
     #[schema(value_type = String, example = "10s")]
     pub stop_grace: Millis,
+    /// How calls are spread. Left out of what identifies a revision where the manifest has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+    /// What happens under too much load and when calls fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<Resilience>,
 }

@@ -31,6 +31,16 @@ pub struct Call {
     pub peer: Option<IpAddr>,
 }
 
+/// Who calls, where something tells callers apart better than their address: an API key, a token's subject. It is a hash,
+/// put into the request's extensions before [`Invoke::invoke`]; callers take turns where calls wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller(pub u64);
+
+/// In the request's extensions: nobody waits for the answer, and the call is kept elsewhere until it succeeded. It waits
+/// behind those that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deferred;
+
 /// Brings a call to an instance of what a target names: implemented by `dispatch`.
 pub trait Invoke: Send + Sync {
     /// Answers once the response's head is there; the body streams.

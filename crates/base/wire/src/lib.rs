@@ -15,11 +15,11 @@ pub mod snapshot;
 
 pub use activity::Activity;
 pub use body::{Body, BodyError};
-pub use call::{Call, CallInfo, End, Invoke, Lease, Permit, Shape};
+pub use call::{Call, CallInfo, Caller, Deferred, End, Invoke, Lease, Permit, Shape};
 pub use host::{
     Demand, Directory, Ensured, Exit, Hold, Host, InstanceLoad, Link, Load, Refusal, Scaler, Started, Stop,
 };
-pub use record::{Artifacts, Invocations, LogFilter, Logs};
+pub use record::{Artifacts, Invocations, LogFilter, Logs, TOOK_CLASSES, Tally};
 pub use snapshot::{FunctionView, Snapshot, Snapshots, Target, Weighted};
 
 /// A boxed future that may cross threads.

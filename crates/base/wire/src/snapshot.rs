@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub version: u64,
     pub functions: HashMap<FunctionName, Arc<FunctionView>>,
     pub routes: Vec<Arc<Route>>,
+    /// Most calls at once of the functions that have a limit of their own; 0 stops one.
+    pub limits: Arc<HashMap<FunctionName, u32>>,
 }
 
 impl Snapshot {

@@ -16,6 +16,7 @@ mod history;
 mod info;
 mod init;
 mod invoke;
+mod limit;
 mod list;
 mod logs;
 pub mod place;
@@ -84,6 +85,7 @@ async fn dispatch(global: &Global, screen: Screen, verb: Verb) -> Outcome {
         Verb::Delete(args) => delete::run(&session, args).await,
         Verb::Alias(verb) => alias::run(&session, verb).await,
         Verb::Rollback(args) => alias::rollback(&session, args).await,
+        Verb::Limit(args) => limit::run(&session, args).await,
         Verb::Route(verb) => route::run(&session, verb).await,
         Verb::Info => info::run(&session).await,
         Verb::Up(_) | Verb::Guest(_) | Verb::Compile(_) | Verb::Init(_) | Verb::Dev(_) => {

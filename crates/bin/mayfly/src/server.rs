@@ -36,6 +36,8 @@ pub struct Options {
     /// Where functions answer over HTTPS, if the gateway has certificates.
     pub tls_listen: SocketAddr,
     pub gateway: gateway::Options,
+    /// Most calls at once of all functions together.
+    pub calls_max: Option<u32>,
 }
 
 /// A platform that runs.

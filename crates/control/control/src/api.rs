@@ -11,6 +11,7 @@ mod function;
 mod info;
 mod input;
 mod invoke;
+mod limit;
 mod logs;
 mod openapi;
 mod problem;
@@ -67,6 +68,9 @@ fn guarded() -> Vec<Endpoint> {
         put    "/v1/functions/{name}/aliases/{alias}" alias::update,
         delete "/v1/functions/{name}/aliases/{alias}" alias::remove,
         post   "/v1/functions/{name}/rollback" alias::rollback,
+        get    "/v1/functions/{name}/limit" limit::show,
+        put    "/v1/functions/{name}/limit" limit::update,
+        get    "/v1/functions/{name}/events" limit::events,
         get    "/v1/routes" route::list,
         put    "/v1/routes" route::update,
         delete "/v1/routes" route::remove,

@@ -3,13 +3,14 @@
 //! Every change is one transaction with checks on all that it was decided upon, so it is whole or absent, whoever
 //! else writes and whenever the process ends. A change that met another one is decided anew.
 //!
-//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`] and
+//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`] and
 //! [`function`] are the changes that the API offers; [`deployment`] keeps the story of each attempt.
 
 mod alias;
 mod deployment;
 mod function;
 mod key;
+mod limit;
 pub(crate) mod picture;
 mod read;
 mod release;

@@ -31,6 +31,7 @@ struct State {
     functions: HashMap<FunctionName, Arc<FunctionView>>,
     /// By the key of their record.
     routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
+    limits: Arc<HashMap<FunctionName, u32>>,
 }
 
 /// What changes mean for the picture.
@@ -38,6 +39,7 @@ struct State {
 struct Dirty {
     functions: BTreeSet<FunctionName>,
     routes: BTreeSet<Arc<str>>,
+    limits: bool,
 }
 
 impl Dirty {
@@ -49,11 +51,12 @@ impl Dirty {
             Some(picture::Part::Route) => {
                 self.routes.insert(Arc::clone(key));
             }
+            Some(picture::Part::Limit) => self.limits = true,
             None => {}
         }
     }
     fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.routes.is_empty()
+        self.functions.is_empty() && self.routes.is_empty() && !self.limits
     }
 }
 
@@ -135,7 +138,7 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
 fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     let (entries, watch) = records.list_and_watch("");
     let version = records.version().0;
-    let mut state = State { watch, functions: HashMap::new(), routes: BTreeMap::new() };
+    let mut state = State { watch, functions: HashMap::new(), routes: BTreeMap::new(), limits: Default::default() };
     let mut dirty = Dirty::default();
     entries.iter().for_each(|entry| dirty.add(&entry.key));
     for name in dirty.functions {
@@ -147,6 +150,7 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
         let routes = picture::routes(records, &key)?;
         state.routes.insert(key, routes);
     }
+    state.limits = Arc::new(picture::limits(records)?);
     Ok((state, version))
 }
 
@@ -164,6 +168,12 @@ impl State {
 
     /// A part that cannot be read stays as it was: serving an old alias beats serving none.
     fn rebuild(&mut self, records: &dyn Records, dirty: Dirty) {
+        if dirty.limits {
+            match picture::limits(records) {
+                Ok(limits) => self.limits = Arc::new(limits),
+                Err(fault) => tracing::error!(%fault, "the last limits stay"),
+            }
+        }
         for name in dirty.functions {
             match picture::function(records, &name, self.functions.get(&name).map(|view| &**view)) {
                 Ok(Some(view)) => drop(self.functions.insert(name, Arc::new(view))),
@@ -185,6 +195,7 @@ impl State {
             version,
             functions: self.functions.clone(),
             routes: self.routes.values().flatten().cloned().collect(),
+            limits: Arc::clone(&self.limits),
         }
     }
 }

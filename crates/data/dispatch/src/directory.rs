@@ -27,6 +27,7 @@ impl Directory for Dispatcher {
     }
 
     fn load(&self) -> Vec<Load> {
+        self.0.house.emergency.fleet_looked();
         self.pools().iter().filter(|pool| !pool.is_unused()).map(|pool| pool.load()).collect()
     }
 
@@ -37,5 +38,6 @@ impl Directory for Dispatcher {
 
     fn retain(&self, keep: &dyn Fn(&RevisionId) -> bool) {
         self.0.pools.write().retain(|id, pool| keep(id) || !pool.is_unused());
+        self.0.limits.sweep();
     }
 }

@@ -18,11 +18,11 @@ struct Entry {
 pub(crate) struct History(VecDeque<Entry>);
 
 impl History {
-    pub(crate) fn push(&mut self, max: usize, instance: Option<InstanceId>, info: &CallInfo, end: End) {
+    pub(crate) fn push(&mut self, max: usize, instance: Option<InstanceId>, info: &CallInfo, end: End, now: Instant) {
         if self.0.len() >= max {
             self.0.pop_front();
         }
-        self.0.push_back(Entry { info: *info, instance, ended: chassis::clock::now(), end });
+        self.0.push_back(Entry { info: *info, instance, ended: now, end });
     }
 
     /// Newest first.

@@ -1,24 +1,48 @@
 //! Brings a call to an instance: the revision by weight, the instance by load, a bounded wait where none is free.
 //!
-//! The walk of a call is [`Dispatcher::walk`]: choose a revision → take a slot or wait for one → call → record.
+//! The walk of a call is [`Dispatcher::walk`]: choose a revision → take a slot or wait for one → call → record; where none
+//! can be had, degrade.
+//!
+//! Reading order: [`choose`] takes the revision; [`pool`] is the heart, with [`slot`] (which instance), [`wait`] and
+//! [`queue`] (who is next); [`limit`], [`breaker`], [`eject`], [`retry`] and [`adapt`] decide, each a table of its own;
+//! [`degrade`], [`stale`] and [`hedge`] are what owners may ask for; [`emergency`] is for a silent fleet.
 //!
 //! **Invariant**: it knows nothing about stores or processes. It lives on what it was told last, and warm traffic
 //! goes on while control and fleet are silent.
 
+mod adapt;
+mod breaker;
+mod choose;
+mod degrade;
 mod directory;
+mod eject;
+mod emergency;
+mod hedge;
 mod history;
+mod limit;
 mod meter;
 mod metrics;
+mod policy;
 mod pool;
+mod queue;
+mod retry;
+mod ring;
+mod slot;
+mod stale;
+mod wait;
 
-use pool::Pool;
+use chassis::clock;
+use emergency::Emergency;
+use limit::Limits;
+use pool::{House, Pool};
+use stale::Stale;
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use types::{Fault, FunctionName, Invocation, Revision, RevisionId};
-use wire::{Body, BoxFuture, Call, Demand, Invoke, Refusal, Target};
+use types::{Event, Fault, FunctionName, Invocation, Revision, RevisionId};
+use wire::{Body, BoxFuture, Call, Demand, Host, Invoke, Logs, Refusal, Snapshots, Tally, Target};
 
 /// The dispatcher's limits.
 #[derive(Debug, Clone)]
@@ -31,11 +55,22 @@ pub struct Options {
     pub wait_factor: f64,
     /// Most calls remembered for each revision.
     pub history_max: usize,
+    /// Most calls at once of all functions together.
+    pub calls_max: Option<u32>,
+    /// A fleet that has not looked for this long is silent.
+    pub silent_after: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queue_max: 1000, wait_min: Duration::from_secs(10), wait_factor: 3.5, history_max: 200 }
+        Self {
+            queue_max: 1000,
+            wait_min: Duration::from_secs(10),
+            wait_factor: 3.5,
+            history_max: 200,
+            calls_max: None,
+            silent_after: Duration::from_secs(4),
+        }
     }
 }
 
@@ -47,45 +82,109 @@ const OFFERS_MAX: u32 = 3;
 pub struct Dispatcher(Arc<Inner>);
 
 struct Inner {
-    options: Options,
+    house: Arc<House>,
+    limits: Limits,
+    snapshots: OnceLock<Snapshots>,
     pools: parking_lot::RwLock<HashMap<RevisionId, Arc<Pool>>>,
-    demand: OnceLock<Arc<dyn Demand>>,
     metrics: metrics::Metrics,
 }
 
 impl Dispatcher {
     pub fn new(options: Options, metrics: &chassis::metrics::Metrics) -> Self {
         let metrics = metrics::Metrics::register(metrics);
-        Self(Arc::new(Inner { options, pools: Default::default(), demand: OnceLock::new(), metrics }))
+        let limits = Limits::new(options.calls_max);
+        let emergency = Emergency::new(options.silent_after);
+        let house = Arc::new(House { options, demand: OnceLock::new(), logs: OnceLock::new(), emergency });
+        Self(Arc::new(Inner { house, limits, snapshots: OnceLock::new(), pools: Default::default(), metrics }))
     }
 
     /// Says whom to ask for instances: once, before the first call.
     pub fn connect(&self, demand: Arc<dyn Demand>) {
-        let _ = self.0.demand.set(demand);
+        let _ = self.0.house.demand.set(demand);
+    }
+
+    /// Says where functions' logs are, for what happens to their instances: once.
+    pub fn tell(&self, logs: Arc<dyn Logs>) {
+        let _ = self.0.house.logs.set(logs);
+    }
+
+    /// Says where instances can be started while the fleet is silent: once.
+    pub fn stand_by(&self, host: Arc<dyn Host>) {
+        self.0.house.emergency.stand_by(host, Arc::downgrade(&self.0));
+    }
+
+    /// Takes limits and other functions from the last snapshot on: once, on the shared runtime. The task ends with the
+    /// last sender; what was told last stays.
+    pub fn follow(&self, mut snapshots: Snapshots) {
+        let _ = self.0.snapshots.set(snapshots.clone());
+        self.0.limits.set(&snapshots.borrow_and_update().limits);
+        let inner = Arc::downgrade(&self.0);
+        chassis::task::spawn("limits of functions", async move {
+            while snapshots.changed().await.is_ok() {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.limits.set(&snapshots.borrow_and_update().limits);
+            }
+        });
     }
 
     /// The walk of a call.
-    async fn walk(&self, target: &Target, mut call: Call) -> Result<http::Response<Body>, Fault> {
-        // The revision by weight.
-        let revision = choose(target)?;
-        let pool = self.pool(revision);
+    async fn walk(&self, target: &Target, call: Call) -> Result<http::Response<Body>, Fault> {
+        // The revision, by weight or by what the caller sticks by.
+        let pool = self.choose(target, &call)?;
+        match self.serve(&pool, call).await {
+            Ok(response) => Ok(response),
+            // Nobody could be asked: something better than the fault, where the owner has it.
+            Err(refusal) => self.degrade(&pool, refusal).await,
+        }
+    }
+
+    fn choose(&self, target: &Target, call: &Call) -> Result<Arc<Pool>, Fault> {
+        Ok(self.pool(choose::revision(target, call.request.headers())?))
+    }
+
+    /// Brings a call to an instance of the pool, and to another one where the first saw nothing of it.
+    async fn serve(&self, pool: &Arc<Pool>, mut call: Call) -> Result<http::Response<Body>, Refusal> {
+        let near = pool.policy.affinity.then(|| choose::near(call.request.headers())).flatten();
+        let keep = pool.stale.as_ref().and_then(|stale| Some((stale, Stale::key(&call.request)?)));
+        // A slot of a little loaded instance, or a bounded wait for one.
+        let asked = pool.ask(&call, near);
+        let mut slot = pool.settle(asked).await;
         let mut offers = 0;
         loop {
-            // A slot of the least loaded instance, or a bounded wait for one.
-            let (link, permit) = pool.acquire(call.id, call.arrived).await?;
+            let (link, permit) = match slot {
+                Ok(granted) => granted,
+                Err(fault) => return Err(Refusal::unsent(fault, call)),
+            };
+            let instance = permit.info.instance;
             // User code has its time from here on: a wait is bounded by itself.
-            call.deadline = chassis::clock::now() + revision.spec.timeout.duration();
-            // The instance.
+            call.deadline = clock::now() + pool.revision.spec.timeout.duration();
+            // The instance, and a second one where an answer is late and the owner wants that.
             offers += 1;
-            call = match link.call(call, permit).await {
+            let spare = pool.policy.hedge.and_then(|patience| Some((patience, hedge::copy(&call)?)));
+            let answer = match spare {
+                None => link.call(call, permit).await,
+                Some((patience, spare)) => hedge::race(pool, link.call(call, permit), spare, instance, patience).await,
+            };
+            let refusal = match answer {
                 Ok(mut response) => {
-                    response.headers_mut().insert(http::HeaderName::from_static(REVISION), pool.name());
+                    response.headers_mut().insert(http::HeaderName::from_static(REVISION), pool.name.clone());
+                    if pool.policy.affinity && near != Some(instance) {
+                        choose::stay(response.headers_mut(), instance);
+                    }
+                    if let Some((stale, key)) = keep {
+                        stale.keep(key, &response, clock::now());
+                    }
                     return Ok(response);
                 }
-                // No byte reached user code: the next instance has it.
-                Err(Refusal { call: Some(call), .. }) if offers < OFFERS_MAX => *call,
-                Err(Refusal { fault, .. }) => return Err(fault),
+                Err(refusal) => refusal,
             };
+            // No byte reached user code: the next instance has it, while the budget lasts.
+            call = match refusal.call {
+                Some(call) if offers < OFFERS_MAX => *call,
+                _ => return Err(refusal.fault.into()),
+            };
+            let Some(asked) = pool.ask_again(&call, instance) else { return Err(refusal.fault.into()) };
+            slot = pool.settle(asked).await;
         }
     }
 
@@ -95,34 +194,21 @@ impl Dispatcher {
         }
         let mut pools = self.0.pools.write();
         Arc::clone(pools.entry(revision.id.clone()).or_insert_with(|| {
-            Pool::new(Arc::clone(revision), self.0.options.clone(), self.0.demand.get().cloned(), &self.0.metrics)
+            let gate = self.0.limits.gate(&revision.id.function);
+            Pool::new(Arc::clone(revision), Arc::clone(&self.0.house), gate, &self.0.metrics)
         }))
     }
 
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.0.pools.read().values().cloned().collect()
     }
+
+    fn pools_of(&self, function: &FunctionName) -> Vec<Arc<Pool>> {
+        self.0.pools.read().values().filter(|pool| pool.revision.id.function == *function).cloned().collect()
+    }
 }
 
 const REVISION: &str = types::api::REVISION_HEADER;
-
-/// One of the target's revisions by weight, at random for each call.
-fn choose(target: &Target) -> Result<&Arc<Revision>, Fault> {
-    let none = || Fault::internal(format!("alias {} of {} points nowhere", target.alias, target.function));
-    match &*target.revisions {
-        [only] => Ok(&only.revision),
-        several => {
-            let mut ball = fastrand::u8(..100);
-            for weighted in several {
-                if ball < weighted.weight {
-                    return Ok(&weighted.revision);
-                }
-                ball -= weighted.weight;
-            }
-            several.last().map(|last| &last.revision).ok_or_else(none)
-        }
-    }
-}
 
 impl Invoke for Dispatcher {
     fn invoke<'a>(&'a self, target: &'a Target, call: Call) -> BoxFuture<'a, Result<http::Response<Body>, Fault>> {
@@ -132,15 +218,20 @@ impl Invoke for Dispatcher {
 
 impl wire::Invocations for Dispatcher {
     fn recent(&self, function: &FunctionName, limit: usize) -> Vec<Invocation> {
-        let pools = self.pools();
-        let mut all: Vec<_> = pools
-            .iter()
-            .filter(|pool| pool.revision().id.function == *function)
-            .flat_map(|pool| pool.recent(limit))
-            .collect();
+        let mut all: Vec<_> = self.pools_of(function).iter().flat_map(|pool| pool.recent(limit)).collect();
         all.sort_by_key(|invocation| std::cmp::Reverse(invocation.started));
         all.truncate(limit);
         all
+    }
+
+    fn events(&self, function: &FunctionName) -> Vec<Event> {
+        let mut all: Vec<_> = self.pools_of(function).iter().flat_map(|pool| pool.events()).collect();
+        all.sort_by_key(|event| std::cmp::Reverse(event.time));
+        all
+    }
+
+    fn tally(&self, revision: &RevisionId) -> Option<Tally> {
+        self.0.pools.read().get(revision).map(|pool| pool.tally())
     }
 }
 

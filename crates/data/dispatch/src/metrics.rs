@@ -1,8 +1,8 @@
 //! What the dispatcher counts: calls by function and outcome, durations, waits, starts by phase.
 
 use chassis::metrics::{Counter, Family, Histogram, latency_buckets};
-use std::time::Duration;
-use types::{RevisionId, record::Outcome};
+use std::time::{Duration, Instant};
+use types::{Code, Happening, RevisionId, record::Outcome};
 use wire::{CallInfo, End};
 
 type Labels = Vec<(&'static str, String)>;
@@ -13,6 +13,16 @@ pub(crate) struct Metrics {
     duration: Family<Labels, Histogram>,
     wait: Family<Labels, Histogram>,
     start: Family<Labels, Histogram>,
+    rare: Rare,
+}
+
+/// What does not happen at every call: looked up when it does.
+#[derive(Clone)]
+struct Rare {
+    refused: Family<Labels, Counter>,
+    degraded: Family<Labels, Counter>,
+    happened: Family<Labels, Counter>,
+    again: Family<Labels, Counter>,
 }
 
 impl Metrics {
@@ -24,6 +34,16 @@ impl Metrics {
             duration: metrics.register("call_duration_seconds", "First byte in to last byte out", family()),
             wait: metrics.register("call_wait_seconds", "Time that calls waited for a slot", family()),
             start: metrics.register("start_seconds", "Cold start by phase", family()),
+            rare: Rare {
+                refused: metrics.register("calls_refused", "Calls that got no slot, by reason", Family::default()),
+                degraded: metrics.register(
+                    "calls_degraded",
+                    "Refused calls that were answered, by what",
+                    Family::default(),
+                ),
+                happened: metrics.register("events", "What the dispatcher did by itself, by kind", Family::default()),
+                again: metrics.register("calls_again", "Calls sent to a second instance, by why", Family::default()),
+            },
         }
     }
 
@@ -39,6 +59,7 @@ impl Metrics {
             duration: self.duration.get_or_create_owned(&label),
             wait: self.wait.get_or_create_owned(&label),
             start: self.start.clone(),
+            rare: self.rare.clone(),
             label,
         }
     }
@@ -58,15 +79,16 @@ pub(crate) struct Function {
     duration: Histogram,
     wait: Histogram,
     start: Family<Labels, Histogram>,
+    rare: Rare,
     label: Labels,
 }
 
 impl Function {
-    pub(crate) fn ended(&self, info: &CallInfo, end: End) {
+    pub(crate) fn ended(&self, info: &CallInfo, end: End, now: Instant) {
         if let Some(index) = OUTCOMES.iter().position(|(outcome, _)| *outcome == end.outcome) {
             self.calls[index].inc();
         }
-        self.duration.observe(chassis::clock::now().saturating_duration_since(info.arrived).as_secs_f64());
+        self.duration.observe(now.saturating_duration_since(info.arrived).as_secs_f64());
         if !info.waited.is_zero() {
             self.wait.observe(info.waited.as_secs_f64());
         }
@@ -77,5 +99,30 @@ impl Function {
             let labels = [self.label.clone(), vec![("phase", (*phase).to_owned())]].concat();
             self.start.get_or_create(&labels).observe(time.as_secs_f64());
         }
+    }
+
+    pub(crate) fn refused(&self, code: Code) {
+        self.count(&self.rare.refused, "reason", code.as_str());
+    }
+
+    pub(crate) fn degraded(&self, by: &'static str) {
+        self.count(&self.rare.degraded, "by", by);
+    }
+
+    pub(crate) fn happened(&self, what: Happening) {
+        self.count(&self.rare.happened, "kind", what.as_str());
+    }
+
+    pub(crate) fn retried(&self) {
+        self.count(&self.rare.again, "why", "retry");
+    }
+
+    pub(crate) fn hedged(&self) {
+        self.count(&self.rare.again, "why", "hedge");
+    }
+
+    fn count(&self, family: &Family<Labels, Counter>, name: &'static str, value: &str) {
+        let labels = [self.label.clone(), vec![(name, value.to_owned())]].concat();
+        family.get_or_create(&labels).inc();
     }
 }

@@ -1,202 +1,236 @@
-//! The instances of one revision, their slots, and who waits for one.
+//! The instances of one revision and their slots: who gets one, and what is learned when it comes back.
+//!
+//! Everything is decided under one short lock; nothing is called under it.
 
-use crate::{Options, history::History, meter::Meter, metrics};
+use crate::{
+    adapt::Gradient,
+    breaker::{self, Admission, Breaker, Change},
+    eject::{self, Health},
+    history::History,
+    limit::{Entered, Gate},
+    meter::Meter,
+    metrics,
+    policy::Policy,
+    queue::Queue,
+    retry::Budget,
+    ring::{self, Ring},
+    slot::{self, Slot, Wish},
+    stale::Stale,
+    wait::{Waiter, Waiting},
+};
 use chassis::clock;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::{
-    collections::VecDeque,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
-use types::{Code, Contract, Fault, InstanceId, Invocation, InvocationId, Revision, record::Outcome};
-use wire::{CallInfo, Demand, End, InstanceLoad, Lease, Link, Load, Permit, Started};
+use types::{Code, Contract, Event, Fault, Happening, InstanceId, Invocation, Revision, record::Outcome};
+use wire::{Call, CallInfo, Demand, End, Lease, Link, Load, Logs, Permit, Started, Tally};
 
-/// One instance: at most `limit` calls at once.
-struct Slot {
-    id: InstanceId,
-    link: Arc<dyn Link>,
-    busy: u32,
-    draining: bool,
-    idle_since: Instant,
-    /// Told when the last call of a draining instance ended.
-    drained: Vec<oneshot::Sender<()>>,
+/// What pools share.
+pub(crate) struct House {
+    pub options: crate::Options,
+    pub demand: std::sync::OnceLock<Arc<dyn Demand>>,
+    pub logs: std::sync::OnceLock<Arc<dyn Logs>>,
+    pub emergency: crate::emergency::Emergency,
 }
 
-struct Waiter {
-    info: CallInfo,
-    granted: oneshot::Sender<Result<Granted, Fault>>,
-}
-
-#[derive(Default)]
-struct State {
-    slots: Vec<Slot>,
-    waiters: VecDeque<Waiter>,
-    in_flight: u32,
+pub(crate) struct State {
+    pub slots: Vec<Slot>,
+    pub waiters: Queue<Waiter>,
+    pub in_flight: u32,
     /// Most calls at once, in flight and waiting, since the last look.
     peak: u32,
     /// Moving average of the start times.
-    usual_start: Duration,
-    history: History,
+    pub usual_start: Duration,
+    /// Moving average of the time that a call holds its slot.
+    pub usual_hold: Duration,
+    breaker: Option<Breaker>,
+    gradient: Option<Gradient>,
+    budget: Budget,
+    ejected: eject::Lately,
+    tally: Tally,
+    events: Ring,
+    pub history: History,
     meter: Meter,
 }
 
 pub(crate) struct Pool {
-    revision: Arc<Revision>,
-    name: HeaderValue,
-    options: Options,
-    demand: Option<Arc<dyn Demand>>,
-    metrics: metrics::Function,
-    state: Mutex<State>,
+    pub revision: Arc<Revision>,
+    pub name: HeaderValue,
+    pub policy: Policy,
+    pub house: Arc<House>,
+    pub metrics: metrics::Function,
+    pub gate: Arc<Gate>,
+    pub stale: Option<Stale>,
+    pub state: Mutex<State>,
     /// Itself, for the permits that it hands out.
     this: Weak<Self>,
 }
 
-type Granted = (Arc<dyn Link>, Permit);
+pub(crate) type Granted = (Arc<dyn Link>, Permit);
+
+/// What became of asking for a slot, and who asked.
+pub(crate) type Asked = (Waiting, CallInfo);
+
+/// What follows from a call's end, outside the lock.
+#[derive(Default)]
+struct After {
+    /// The instance is of no more use.
+    replace: bool,
+    event: Option<Event>,
+}
 
 impl State {
+    fn new(policy: &Policy) -> Self {
+        let now = clock::now();
+        Self {
+            slots: Vec::new(),
+            waiters: Queue::default(),
+            in_flight: 0,
+            peak: 0,
+            usual_start: Duration::ZERO,
+            usual_hold: Duration::ZERO,
+            breaker: policy.circuit.map(|circuit| Breaker::new(circuit, now)),
+            gradient: policy.adaptive.then(|| Gradient::new(policy.slots, now)),
+            budget: Budget::new(policy.retries, now),
+            ejected: eject::Lately::default(),
+            tally: Tally::default(),
+            events: Ring::default(),
+            history: History::default(),
+            meter: Meter::default(),
+        }
+    }
+
     fn calls(&self) -> u32 {
         self.in_flight + self.waiters.len() as u32
     }
 
-    /// A call came, and has a slot or a place in the queue.
-    fn note_arrival(&mut self) {
+    /// A call has a slot or a place in the queue.
+    pub(crate) fn note_call(&mut self) {
         let calls = self.calls();
         self.peak = self.peak.max(calls);
-        self.meter.arrived();
         self.meter.changed(clock::now(), calls);
+    }
+
+    /// Calls at once in one instance.
+    pub(crate) fn limit(&self, policy: &Policy) -> u32 {
+        self.gradient.as_ref().map_or(policy.slots, Gradient::limit)
     }
 }
 
 impl Pool {
     pub(crate) fn new(
         revision: Arc<Revision>,
-        options: Options,
-        demand: Option<Arc<dyn Demand>>,
+        house: Arc<House>,
+        gate: Arc<Gate>,
         metrics: &metrics::Metrics,
     ) -> Arc<Self> {
-        let name = HeaderValue::try_from(revision.id.to_string()).unwrap_or(HeaderValue::from_static("-"));
-        let metrics = metrics.function(&revision.id);
+        let policy = Policy::new(&revision.spec, &house.options);
         Arc::new_cyclic(|this| Self {
+            name: HeaderValue::try_from(revision.id.to_string()).unwrap_or(HeaderValue::from_static("-")),
+            metrics: metrics.function(&revision.id),
+            stale: Stale::of(&revision.spec),
+            state: Mutex::new(State::new(&policy)),
             revision,
-            name,
-            options,
-            demand,
-            metrics,
-            state: Mutex::default(),
+            policy,
+            house,
+            gate,
             this: this.clone(),
         })
     }
 
-    pub(crate) fn revision(&self) -> &Arc<Revision> {
-        &self.revision
-    }
-
-    pub(crate) fn name(&self) -> HeaderValue {
-        self.name.clone()
-    }
-
-    /// A slot of the least loaded instance, or a place in the queue until one is free.
-    pub(crate) async fn acquire(&self, id: InvocationId, arrived: Instant) -> Result<Granted, Fault> {
-        let info = CallInfo {
-            id,
-            // Filled in when a slot is found.
-            instance: InstanceId::default(),
-            arrived,
-            waited: Duration::ZERO,
-            cold: false,
+    /// A slot of a little loaded instance, or a place in the queue until one is free: [`Pool::settle`] waits for it.
+    pub(crate) fn ask(&self, call: &Call, near: Option<InstanceId>) -> Asked {
+        let info = info(call);
+        let entered = match self.gate.enter() {
+            Ok(entered) => entered,
+            Err(fault) => return (Waiting::Refused(fault), info),
         };
-        let (granted, limit) = {
-            let mut state = self.state.lock();
-            if state.waiters.is_empty()
-                && let Some(found) = self.take(&mut state, info)
-            {
-                state.note_arrival();
-                return Ok(found);
-            }
-            if state.waiters.len() >= self.options.queue_max {
-                state.meter.arrived();
-                drop(state);
-                let detail = format!("{} calls wait for {} already", self.options.queue_max, self.revision.id);
-                return Err(self.reject(&info, Fault::new(Code::QueueFull, detail)));
-            }
-            let (sender, granted) = oneshot::channel();
-            // Cold: the instance that will answer is not there yet.
-            let cold = state.slots.iter().all(|slot| slot.draining);
-            state.waiters.push_back(Waiter { info: CallInfo { cold, ..info }, granted: sender });
-            state.note_arrival();
-            (granted, self.wait_limit(state.usual_start))
-        };
-        if let Some(demand) = &self.demand {
-            demand.nudge(&self.revision);
-        }
-        self.wait(&info, granted, limit).await
-    }
-
-    async fn wait(
-        &self,
-        info: &CallInfo,
-        granted: oneshot::Receiver<Result<Granted, Fault>>,
-        limit: Duration,
-    ) -> Result<Granted, Fault> {
-        let seen = || self.state.lock().waiters.len();
-        match tokio::time::timeout(limit, granted).await {
-            Ok(Ok(Ok(granted))) => Ok(granted),
-            Ok(Ok(Err(fault))) => Err(self.reject(info, fault)),
-            Ok(Err(_)) => Err(self.reject(info, Fault::new(Code::ShuttingDown, "the dispatcher is going away"))),
-            Err(_) => {
-                let detail =
-                    format!("no slot of {} was free within {limit:?}; {} calls wait", self.revision.id, seen());
-                Err(self.reject(info, Fault::new(Code::CapacityExhausted, detail)))
-            }
-        }
-    }
-
-    fn wait_limit(&self, usual_start: Duration) -> Duration {
-        usual_start.mul_f64(self.options.wait_factor).max(self.options.wait_min)
-    }
-
-    /// Counts and remembers a call that got no slot.
-    fn reject(&self, info: &CallInfo, fault: Fault) -> Fault {
-        let end = End { outcome: Outcome::Rejected, ..End::fault(&fault) };
-        self.metrics.ended(info, end);
         let mut state = self.state.lock();
-        // Its place in the queue, where it gave up by itself.
-        state.waiters.retain(|waiter| waiter.info.id != info.id || !waiter.granted.is_closed());
-        state.meter.rejected();
-        state.history.push(self.options.history_max, None, info, end);
-        fault
+        state.meter.arrived();
+        if let Err(fault) = self.admit(&mut state) {
+            return (Waiting::Refused(fault), info);
+        }
+        state.budget.earn();
+        (self.take_or_queue(&mut state, call, info, entered, Wish { near, not: None }), info)
     }
 
-    /// Occupies a slot of the least loaded instance.
-    fn take(&self, state: &mut State, mut info: CallInfo) -> Option<Granted> {
-        let limit = self.revision.spec.concurrency;
-        let slot =
-            state.slots.iter_mut().filter(|slot| !slot.draining && slot.busy < limit).min_by_key(|slot| slot.busy)?;
+    /// Another slot for a call that `not` refused untouched; `None` where the retry budget is spent.
+    pub(crate) fn ask_again(&self, call: &Call, not: InstanceId) -> Option<Asked> {
+        let info = info(call);
+        let entered = match self.gate.enter() {
+            Ok(entered) => entered,
+            Err(fault) => return Some((Waiting::Refused(fault), info)),
+        };
+        let mut state = self.state.lock();
+        if !state.budget.spend(clock::now()) {
+            return None;
+        }
+        self.metrics.retried();
+        Some((self.take_or_queue(&mut state, call, info, entered, Wish { near: None, not: Some(not) }), info))
+    }
+
+    /// A slot of an instance other than `not`, if one is free now and the retry budget has something left.
+    pub(crate) fn spare(&self, call: &Call, not: InstanceId) -> Option<Granted> {
+        let entered = self.gate.enter().ok()?;
+        let mut state = self.state.lock();
+        let limit = state.limit(&self.policy);
+        let index = slot::pick(&state.slots, limit, Wish { near: None, not: Some(not) })?;
+        if !state.waiters.is_empty() || !state.budget.spend(clock::now()) {
+            return None;
+        }
+        let granted = self.occupy(&mut state, index, info(call), entered);
+        state.note_call();
+        granted
+    }
+
+    /// The circuit's word.
+    fn admit(&self, state: &mut State) -> Result<(), Fault> {
+        let Some(breaker) = &mut state.breaker else { return Ok(()) };
+        // The clock is read only where something failed lately.
+        if breaker.is_closed() {
+            return Ok(());
+        }
+        match breaker.admit(clock::now()) {
+            Admission::Pass => Ok(()),
+            Admission::Refuse(left) => {
+                let detail = format!("the circuit of {} is open for another {left:.1?}", self.revision.id);
+                Err(Fault::new(Code::CircuitOpen, detail))
+            }
+        }
+    }
+
+    /// Occupies a slot that [`slot::pick`] found.
+    pub(crate) fn occupy(
+        &self,
+        state: &mut State,
+        index: usize,
+        mut info: CallInfo,
+        entered: Entered,
+    ) -> Option<Granted> {
+        let lease: Arc<dyn Lease> = self.this.upgrade()?;
+        let slot = state.slots.get_mut(index)?;
         slot.busy += 1;
         info.instance = slot.id;
         let link = Arc::clone(&slot.link);
         state.in_flight += 1;
-        let lease: Arc<dyn Lease> = self.this.upgrade()?;
+        entered.keep();
         Some((link, Permit::new(lease, info)))
     }
 
-    /// Gives free slots to who waits, oldest first. Permits are sent without the lock: one that nobody takes comes back.
-    fn grant(&self) {
-        loop {
-            let (waiter, granted) = {
-                let mut state = self.state.lock();
-                let Some(front) = state.waiters.front() else { return };
-                let info =
-                    CallInfo { waited: clock::now().saturating_duration_since(front.info.arrived), ..front.info };
-                let Some(granted) = self.take(&mut state, info) else { return };
-                let Some(waiter) = state.waiters.pop_front() else { return };
-                (waiter, granted)
-            };
-            // Who gave up left the receiver: the permit drops here, outside the lock, and its slot is free again.
-            let _ = waiter.granted.send(Ok(granted));
-        }
+    /// Counts and remembers a call that got no slot.
+    pub(crate) fn reject(&self, info: &CallInfo, fault: Fault) -> Fault {
+        let end = End { outcome: Outcome::Rejected, ..End::fault(&fault) };
+        let now = clock::now();
+        self.metrics.ended(info, end, now);
+        self.metrics.refused(fault.code);
+        let mut state = self.state.lock();
+        state.meter.rejected();
+        state.history.push(self.house.options.history_max, None, info, end, now);
+        fault
     }
 
     pub(crate) fn add(&self, started: &Started) {
@@ -213,6 +247,7 @@ impl Pool {
                 busy: 0,
                 draining: false,
                 idle_since: clock::now(),
+                health: Health::default(),
                 drained: Vec::new(),
             });
         }
@@ -241,38 +276,18 @@ impl Pool {
         true
     }
 
-    /// Everybody who waits is told why there is no instance, unless one is there that will be free.
-    pub(crate) fn fail(&self, fault: &Fault) {
-        let waiters = {
-            let mut state = self.state.lock();
-            match state.slots.iter().any(|slot| !slot.draining) {
-                true => return,
-                false => std::mem::take(&mut state.waiters),
-            }
-        };
-        for waiter in waiters {
-            let _ = waiter.granted.send(Err(fault.clone()));
-        }
-    }
-
     pub(crate) fn load(&self) -> Load {
         let mut state = self.state.lock();
-        state.waiters.retain(|waiter| !waiter.granted.is_closed());
         let waiting = state.waiters.len() as u32;
         let now = state.calls();
         let peak = std::mem::replace(&mut state.peak, now);
         let (at, usual_start) = (clock::now(), state.usual_start);
-        let oldest =
-            state.waiters.front().map_or(Duration::ZERO, |first| at.saturating_duration_since(first.info.arrived));
+        let waits = state.waiters.firsts().map(|waiter| at.saturating_duration_since(waiter.info.arrived));
+        let oldest = waits.max().unwrap_or_default();
         state.meter.changed(at, now);
         let activity = state.meter.sums(usual_start, oldest);
-        let instances = state.slots.iter().map(|slot| InstanceLoad {
-            id: slot.id,
-            in_flight: slot.busy,
-            idle_since: (slot.busy == 0).then_some(slot.idle_since),
-            draining: slot.draining,
-        });
-        Load { revision: Arc::clone(&self.revision), waiting, peak, activity, instances: instances.collect() }
+        let instances = state.slots.iter().map(Slot::load).collect();
+        Load { revision: Arc::clone(&self.revision), waiting, peak, activity, instances }
     }
 
     pub(crate) fn is_unused(&self) -> bool {
@@ -284,17 +299,56 @@ impl Pool {
         self.state.lock().history.recent(limit, &self.revision.id)
     }
 
-    /// The slot is free again; an instance that overran or died gets no more calls. True where it is to be ended.
-    fn put_back(&self, info: &CallInfo, end: End) -> bool {
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.state.lock().events.events().cloned().collect()
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.state.lock().tally
+    }
+
+    /// Remembers what happened, and writes it into the function's log.
+    pub(crate) fn tell(&self, event: Event) {
+        tracing::info!(revision = %event.revision, instance = ?event.instance, what = event.what.as_str(), "{}", event.text);
+        if let Some(logs) = self.house.logs.get() {
+            logs.note(&event);
+        }
+        self.metrics.happened(event.what);
+        self.state.lock().events.push(event);
+    }
+
+    /// The slot is free again. What its call says of the instance and of the function is learned.
+    fn put_back(&self, info: &CallInfo, end: End, now: Instant) -> After {
         let mut state = self.state.lock();
-        state.history.push(self.options.history_max, Some(info.instance), info, end);
-        let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == info.instance) else { return false };
+        let state = &mut *state;
+        state.history.push(self.house.options.history_max, Some(info.instance), info, end, now);
+        let took = now.saturating_duration_since(info.arrived).saturating_sub(info.waited);
+        let mut after = After::default();
+        let failed = breaker::failed(end);
+        if let Some(failed) = failed {
+            state.tally.add(failed, took);
+            if !failed {
+                state.usual_hold = eject::average(state.usual_hold, took);
+            }
+            if let Some(breaker) = &mut state.breaker {
+                let change = breaker.ended(failed, info.arrived + info.waited, now);
+                after.event = change.map(|change| self.circuit(change));
+            }
+        }
+        let usual = state.usual_hold;
+        let Some(index) = state.slots.iter().position(|slot| slot.id == info.instance) else { return after };
+        let slot = &mut state.slots[index];
+        let busy = slot.busy;
         slot.busy -= 1;
-        let now = clock::now();
         slot.idle_since = now;
         let broken = breaks(self.revision.spec.contract, end.outcome);
-        let first = broken && !slot.draining;
-        slot.draining |= broken;
+        if broken && !slot.draining {
+            slot.draining = true;
+            after.replace = true;
+            let text = format!("a call ended as {}", end.code.map_or("crashed", Code::as_str));
+            after.event = after.event.or(Some(self.about(info, Happening::Replaced, text)));
+        }
+        let suspect = failed.is_some_and(|failed| slot.health.ended(failed, took, usual)) && !slot.draining;
         if slot.busy == 0 {
             for drained in slot.drained.drain(..) {
                 let _ = drained.send(());
@@ -302,10 +356,47 @@ impl Pool {
         }
         state.in_flight -= 1;
         let calls = state.calls();
-        state.meter.ended(now.saturating_duration_since(info.arrived + info.waited));
+        state.meter.ended(took);
         state.meter.changed(now, calls);
-        first
+        if let (Some(gradient), Some(false)) = (&mut state.gradient, failed) {
+            gradient.ended(took, busy, now);
+        }
+        if suspect
+            && self.policy.eject
+            && let Some(reason) = eject(state, index, now)
+        {
+            after.replace = true;
+            after.event = Some(self.about(info, Happening::Ejected, reason.to_string()));
+        }
+        after
     }
+
+    fn about(&self, info: &CallInfo, what: Happening, text: String) -> Event {
+        ring::event(&self.revision.id, Some(info.instance), what, text)
+    }
+
+    fn circuit(&self, change: Change) -> Event {
+        let (what, text) = match change {
+            Change::Opened { failed, calls } => {
+                (Happening::CircuitOpened, format!("{failed} of the last {calls} calls failed"))
+            }
+            Change::Reopened => (Happening::CircuitOpened, "a probe failed".to_owned()),
+            Change::Closed => (Happening::CircuitClosed, "the probes succeeded".to_owned()),
+        };
+        ring::event(&self.revision.id, None, what, text)
+    }
+}
+
+/// Takes the instance out of its pool, where it is the odd one and the pool stands it.
+fn eject(state: &mut State, index: usize, now: Instant) -> Option<eject::Reason> {
+    let ready = || state.slots.iter().enumerate().filter(|(_, slot)| !slot.draining);
+    let siblings: Vec<Health> = ready().filter(|(other, _)| *other != index).map(|(_, slot)| slot.health).collect();
+    let reason = eject::judge(&state.slots[index].health, &siblings)?;
+    if !state.ejected.allows(siblings.len() + 1, now) {
+        return None;
+    }
+    state.slots[index].draining = true;
+    Some(reason)
 }
 
 /// True where a call's end says that its instance is of no more use. A component has an instance for each call, a
@@ -319,11 +410,28 @@ fn breaks(contract: Contract, outcome: Outcome) -> bool {
     }
 }
 
+/// Of a call that has no slot yet.
+fn info(call: &Call) -> CallInfo {
+    CallInfo {
+        id: call.id,
+        instance: InstanceId::default(),
+        arrived: call.arrived,
+        waited: Duration::ZERO,
+        cold: false,
+    }
+}
+
 impl Lease for Pool {
     fn release(&self, info: &CallInfo, end: End) {
-        self.metrics.ended(info, end);
-        if self.put_back(info, end)
-            && let Some(demand) = &self.demand
+        let now = clock::now();
+        self.metrics.ended(info, end, now);
+        self.gate.exit();
+        let after = self.put_back(info, end, now);
+        if let Some(event) = after.event {
+            self.tell(event);
+        }
+        if after.replace
+            && let Some(demand) = self.house.demand.get()
         {
             demand.overdue(&self.revision, info.instance);
         }

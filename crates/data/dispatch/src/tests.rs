@@ -1,11 +1,14 @@
 //! The dispatcher with peers in process: fake instances that answer when they are told, and a clock that is held.
 
 use super::*;
+use std::time::Instant;
 use parking_lot::Mutex;
 use std::collections::HashMap as Map;
 use tokio::sync::{oneshot, watch};
 use types::{AliasName, Code, Digest, InstanceId, InvocationId, Manifest, Timestamp, record::Outcome};
 use wire::{Directory, End, Invocations, Link, Permit, Shape, Started, Weighted};
+
+type Answering = tokio::task::JoinHandle<Result<http::Response<Body>, Fault>>;
 
 /// An instance whose calls are held until the test ends them.
 #[derive(Default)]
@@ -82,6 +85,12 @@ struct House {
 }
 
 impl House {
+    fn with(more: &str, options: Options) -> Self {
+        let house = Self::new(1, options);
+        let revision = revision_of(1, more);
+        Self { target: target(&[(&revision, 100)]), revision, ..house }
+    }
+
     fn new(concurrency: u32, options: Options) -> Self {
         let asked = Arc::new(Asked::default());
         let dispatcher = Dispatcher::new(options, &chassis::metrics::Metrics::default());
@@ -104,6 +113,14 @@ impl House {
         (fake, id)
     }
 
+    fn ask(&self, request: http::request::Builder) -> (InvocationId, Answering) {
+        let (id, now) = (InvocationId::random(), Instant::now());
+        let request = request.body(Body::Empty).unwrap();
+        let call = Call { id, request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
+        let (dispatcher, target) = (self.dispatcher.clone(), self.target.clone());
+        (id, tokio::spawn(async move { dispatcher.invoke(&target, call).await }))
+    }
+
     fn call(&self) -> (InvocationId, tokio::task::JoinHandle<Result<http::Response<Body>, Fault>>) {
         let id = InvocationId::random();
         let now = chassis::clock::now();
@@ -123,7 +140,11 @@ impl House {
 }
 
 fn revision(number: u32, concurrency: u32) -> Arc<Revision> {
-    let text = format!("name = 'hello'\nruntime = 'nodejs'\nentry = 'a.b'\nconcurrency = {concurrency}");
+    revision_of(number, &format!("concurrency = {concurrency}"))
+}
+
+pub(crate) fn revision_of(number: u32, more: &str) -> Arc<Revision> {
+    let text = format!("name = 'hello'\nruntime = 'nodejs'\nentry = 'a.b'\n{more}");
     let manifest = Manifest::parse(&text).unwrap();
     Arc::new(Revision {
         id: RevisionId { function: manifest.name.clone(), number },
@@ -134,7 +155,7 @@ fn revision(number: u32, concurrency: u32) -> Arc<Revision> {
     })
 }
 
-fn target(revisions: &[(&Arc<Revision>, u8)]) -> Target {
+pub(crate) fn target(revisions: &[(&Arc<Revision>, u8)]) -> Target {
     let weighted =
         revisions.iter().map(|(revision, weight)| Weighted { revision: Arc::clone(revision), weight: *weight });
     Target { function: "hello".parse().unwrap(), alias: AliasName::live(), revisions: weighted.collect() }
@@ -307,16 +328,6 @@ async fn a_failed_start_is_told_to_who_waits_unless_an_instance_will_be_free() {
     }
 }
 
-#[test]
-fn weights_are_kept() {
-    let (old, new) = (revision(1, 1), revision(2, 1));
-    let target = target(&[(&old, 75), (&new, 25)]);
-    let total = 100_000;
-    let hits = (0..total).filter(|_| choose(&target).unwrap().id.number == 2).count();
-    // Three standard deviations of a binomial distribution: sqrt(n p q) = 137.
-    assert!(hits.abs_diff(25_000) < 3 * 137, "{hits}");
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_forgotten_permit_counts_as_cancelled() {
     let house = House::new(1, Options::default());
@@ -340,4 +351,248 @@ fn idle_revisions_are_forgotten_and_busy_ones_kept() {
     house.dispatcher.remove(instance);
     house.dispatcher.retain(&|_| false);
     assert!(house.dispatcher.load().is_empty());
+}
+
+/// A call of `fake` that ends like this.
+async fn through(house: &House, fake: &Fake, end: End) -> Result<http::Response<Body>, Fault> {
+    let (id, call) = house.call();
+    settle().await;
+    fake.end(id, Ok(end));
+    call.await.unwrap()
+}
+
+fn limits(dispatcher: &Dispatcher, max: Option<u32>) -> watch::Sender<Arc<wire::Snapshot>> {
+    let limits = max.map(|max| ("hello".parse().unwrap(), max)).into_iter().collect();
+    let snapshot = wire::Snapshot { limits: Arc::new(limits), ..Default::default() };
+    let (sender, receiver) = watch::channel(Arc::new(snapshot));
+    dispatcher.follow(receiver);
+    sender
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_functions_limit_counts_calls_that_run_and_that_wait() {
+    let house = House::new(1, Options::default());
+    let sender = limits(&house.dispatcher, Some(2));
+    let (fake, _) = house.add();
+    let (first, running) = house.call();
+    let (_, waiting) = house.call();
+    settle().await;
+    assert_eq!(house.call().1.await.unwrap().unwrap_err().code, Code::FunctionLimit);
+    // Who leaves the queue, and who ends, makes room.
+    waiting.abort();
+    settle().await;
+    let (third, waiting) = house.call();
+    settle().await;
+    fake.end(first, Ok(End::ok(200)));
+    assert!(running.await.unwrap().is_ok());
+    settle().await;
+    fake.end(third, Ok(End::ok(200)));
+    assert!(waiting.await.unwrap().is_ok());
+    // 0 stops it, at once, and none lets all through.
+    let stop = |max: Option<u32>| {
+        let limits = max.map(|max| ("hello".parse().unwrap(), max)).into_iter().collect();
+        sender.send_replace(Arc::new(wire::Snapshot { limits: Arc::new(limits), ..Default::default() }));
+    };
+    stop(Some(0));
+    settle().await;
+    assert_eq!(house.call().1.await.unwrap().unwrap_err().code, Code::FunctionStopped);
+    stop(None);
+    settle().await;
+    assert!(through(&house, &fake, End::ok(200)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_instance_is_ejected_and_told() {
+    let house = House::new(10, Options::default());
+    let (bad, bad_id) = house.add();
+    let others = [house.add().0, house.add().0];
+    for _ in 0..30 {
+        let (id, call) = house.call();
+        settle().await;
+        for fake in others.iter().filter(|fake| fake.ids().contains(&id)) {
+            fake.end(id, Ok(End::ok(200)));
+        }
+        if bad.ids().contains(&id) {
+            bad.end(id, Ok(End::ok(500)));
+        }
+        call.await.unwrap().unwrap();
+        // The next one is the least loaded of all: make the instances take turns.
+        house.dispatcher.pool(&house.revision).state.lock().slots.rotate_left(1);
+    }
+    assert_eq!(*house.asked.overdue.lock(), [bad_id]);
+    let events = house.dispatcher.events(&"hello".parse().unwrap());
+    assert_eq!((events.len(), events[0].what, events[0].instance), (1, types::Happening::Ejected, Some(bad_id)));
+    assert!(events[0].text.contains("calls failed"), "{}", events[0].text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_refuses_at_once_and_degrades_as_the_owner_says() {
+    let circuit = "concurrency = 10\n[resilience.circuit]\ncalls_min = 4\n";
+    for (more, code, by) in [
+        ("", Some(Code::CircuitOpen), ""),
+        ("[resilience.degrade]\nanswer = { status = 203, body = 'later' }", None, "static"),
+        ("[resilience.degrade]\nstale = '1m'\nanswer = { status = 203 }", None, "stale"),
+    ] {
+        let house = House::with(&format!("{circuit}{more}"), Options::default());
+        let (fake, _) = house.add();
+        assert!(through(&house, &fake, End::ok(200)).await.is_ok());
+        for _ in 0..3 {
+            let _ = through(&house, &fake, End::ok(500)).await;
+        }
+        let answer = house.call().1.await.unwrap();
+        match code {
+            Some(code) => assert_eq!(answer.unwrap_err().code, code, "{more}"),
+            None => assert_eq!(answer.unwrap().headers()["mayfly-degraded"], by, "{more}"),
+        }
+        assert_eq!(house.dispatcher.events(&"hello".parse().unwrap())[0].what, types::Happening::CircuitOpened);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_would_wait_too_long_is_refused_at_once() {
+    let house = House::with("[scale]\nmax = 1\n[resilience]\nwait = '100ms'", Options::default());
+    let (fake, _) = house.add();
+    let (first, call) = house.call();
+    settle().await;
+    // Calls take 40 ms of the wall's time, which the dispatcher measures.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(40) {
+        std::thread::yield_now();
+    }
+    fake.end(first, Ok(End::ok(200)));
+    assert!(call.await.unwrap().is_ok());
+    let calls: Vec<_> = (0..8).map(|_| house.call()).collect();
+    settle().await;
+    let refused = calls.iter().filter(|(_, call)| call.is_finished()).count();
+    // One runs; of the others, those wait that fit into 100 ms.
+    assert!((4..=6).contains(&refused), "{refused} of 8 were refused");
+    let codes: Vec<_> =
+        house.dispatcher.recent(&"hello".parse().unwrap(), refused).into_iter().map(|i| i.code).collect();
+    assert!(codes.iter().all(|code| code.as_deref() == Some("overloaded")), "{codes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_take_turns_for_slots() {
+    let house = House::new(1, Options::default());
+    let caller = |n: u64| http::Request::builder().extension(wire::Caller(n));
+    let flood: Vec<_> = (0..20).map(|_| house.ask(caller(1))).collect();
+    settle().await;
+    let (quiet, call) = house.ask(caller(2));
+    settle().await;
+    let (fake, _) = house.add();
+    settle().await;
+    fake.end_all();
+    settle().await;
+    assert_eq!(fake.ids(), [quiet], "the second turn is the other caller's");
+    fake.end_all();
+    assert!(call.await.unwrap().is_ok());
+    flood.into_iter().for_each(|(_, call)| call.abort());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_hedged_and_the_first_one_counts() {
+    let house = House::with("[traffic]\nhedge = '50ms'", Options::default());
+    let fakes = [house.add().0, house.add().0];
+    let (id, call) = house.ask(http::Request::get("/"));
+    settle().await;
+    let busy = |fakes: &[Arc<Fake>; 2]| fakes.each_ref().map(|fake| fake.ids().len()).iter().sum::<usize>();
+    assert_eq!(busy(&fakes), 1);
+    let first = fakes.iter().position(|fake| !fake.ids().is_empty()).unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    settle().await;
+    assert_eq!(busy(&fakes), 2);
+    fakes[1 - first].end(id, Ok(End::ok(200)));
+    assert!(call.await.unwrap().is_ok());
+    settle().await;
+    assert_eq!(house.in_flight(), 0, "the other one is given up");
+    // What may change something is never sent twice.
+    let (_, post) = house.ask(http::Request::post("/"));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(house.in_flight(), 1);
+    post.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_stays_with_its_instance() {
+    let house = House::with("concurrency = 10\n[traffic]\naffinity = true", Options::default());
+    let fakes = [house.add(), house.add(), house.add()];
+    let mut cookie = None::<String>;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let mut request = http::Request::get("/");
+        if let Some(cookie) = &cookie {
+            request = request.header("cookie", cookie);
+        }
+        let (id, call) = house.ask(request);
+        settle().await;
+        let (fake, instance) = fakes.iter().find(|(fake, _)| fake.ids().contains(&id)).unwrap();
+        fake.end(id, Ok(End::ok(200)));
+        seen.push(*instance);
+        let answer = call.await.unwrap().unwrap();
+        let set = answer.headers().get("set-cookie").map(|v| v.to_str().unwrap().split(';').next().unwrap().to_owned());
+        assert_eq!(set.is_some(), cookie.is_none(), "told once");
+        cookie = cookie.or(set);
+        house.dispatcher.pool(&house.revision).state.lock().slots.rotate_left(1);
+    }
+    assert!(seen.iter().all(|instance| *instance == seen[0]));
+    house.dispatcher.remove(seen[0]);
+    let (id, call) = house.ask(http::Request::get("/").header("cookie", cookie.unwrap()));
+    settle().await;
+    let (fake, _) = fakes.iter().find(|(fake, _)| fake.ids().contains(&id)).unwrap();
+    fake.end(id, Ok(End::ok(200)));
+    assert!(call.await.unwrap().unwrap().headers().contains_key("set-cookie"), "best effort: another one");
+}
+
+/// A host whose instances are fakes.
+struct Place(Arc<Fake>);
+
+impl wire::Host for Place {
+    fn start(&self, _: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>> {
+        let link = Arc::clone(&self.0) as Arc<dyn Link>;
+        Box::pin(async move {
+            let (_alive, exit) = watch::channel(None);
+            std::mem::forget(_alive);
+            Ok(Started { id: InstanceId::random(), link, phases: Vec::new(), at: Timestamp(0), exit })
+        })
+    }
+    fn stop(&self, _: InstanceId, _: wire::Stop) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+    fn instances(&self) -> Vec<types::api::InstanceView> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cold_starts_work_without_fleet_and_control() {
+    let house = House::new(1, Options::default());
+    let sender = limits(&house.dispatcher, None);
+    drop(sender);
+    let fake = Arc::new(Fake::default());
+    house.dispatcher.stand_by(Arc::new(Place(Arc::clone(&fake))));
+    let begun = tokio::time::Instant::now();
+    let (id, call) = house.call();
+    while fake.ids().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(begun.elapsed() < Duration::from_secs(9), "nobody started an instance");
+    }
+    fake.end(id, Ok(End::ok(200)));
+    assert!(call.await.unwrap().is_ok());
+    // Warm from here on.
+    assert!(through(&house, &fake, End::ok(200)).await.is_ok());
+    assert_eq!(house.dispatcher.events(&"hello".parse().unwrap())[0].what, types::Happening::EmergencyStart);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_looks_is_not_stood_in_for() {
+    let house = House::new(1, Options::default());
+    let fake = Arc::new(Fake::default());
+    house.dispatcher.stand_by(Arc::new(Place(Arc::clone(&fake))));
+    let (_, call) = house.call();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        house.dispatcher.load();
+    }
+    assert!(fake.ids().is_empty() && house.waiting() == 1);
+    call.abort();
 }

@@ -92,7 +92,7 @@ impl Table {
                 }
             }
         }
-        if let Some(found) = self.by_name(path) {
+        if let Some(found) = self.by_name(path).or_else(|| self.by_tag(host, path)) {
             return Ok(found);
         }
         Err(match wrong_method {
@@ -108,6 +108,20 @@ impl Table {
         let function: &Arc<FunctionView> = self.snapshot.functions.get(name)?;
         let target = function.aliases.get("live")?;
         Some(Match { target: Arc::clone(target), strip: name.len() + 1 })
+    }
+
+    /// An alias by its tag: `/tag---name` and all below it, or the host `tag---name.…` with the whole path.
+    fn by_tag(&self, host: Option<&str>, path: &str) -> Option<Match> {
+        let find = |text: &str| {
+            let (tag, name) = text.split_once("---")?;
+            self.snapshot.functions.get(name)?.aliases.get(tag).cloned()
+        };
+        let bare = host.map(bare_host);
+        if let Some(target) = bare.as_deref().and_then(|host| find(host.split('.').next()?)) {
+            return Some(Match { target, strip: 0 });
+        }
+        let first = path.strip_prefix('/')?.split('/').next()?;
+        Some(Match { target: find(first)?, strip: first.len() + 1 })
     }
 }
 
@@ -203,6 +217,11 @@ mod tests {
             (None, "GET", "/hello", Ok(("hello", 6))),
             (None, "GET", "/hello/x/y", Ok(("hello", 6))),
             (None, "GET", "/hellox", Err(Code::RouteNotFound)),
+            (None, "GET", "/live---hello/x", Ok(("hello", 13))),
+            (None, "GET", "/beta---hello", Err(Code::RouteNotFound)),
+            (Some("live---hello.example:80"), "GET", "/x", Ok(("hello", 0))),
+            (Some("LIVE---hello.example"), "GET", "/", Ok(("hello", 0))),
+            (Some("beta---hello.example"), "GET", "/x", Err(Code::RouteNotFound)),
             (None, "GET", "/other/special", Ok(("hello", 0))),
             (None, "GET", "/", Err(Code::RouteNotFound)),
             (None, "GET", "*", Err(Code::RouteNotFound)),

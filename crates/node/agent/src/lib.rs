@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 use toolchain::Toolchain;
-use types::{Fault, FunctionName, InstanceId, LogLine, Revision, RevisionId, api::InstanceView};
+use types::{Event, Fault, FunctionName, InstanceId, LogLine, Revision, RevisionId, api::InstanceView, record::Stream};
 use wire::{Artifacts, BoxFuture, Exit, Host, LogFilter, Logs, Started, Stop};
 
 /// Where an agent keeps its things.
@@ -171,5 +171,16 @@ impl Logs for Agent {
 
     fn forget(&self, function: &FunctionName) {
         self.0.journal.forget(function);
+    }
+
+    fn note(&self, event: &Event) {
+        self.0.journal.try_write(LogLine {
+            time: event.time,
+            revision: event.revision.clone(),
+            instance: event.instance.unwrap_or_default(),
+            invocation: None,
+            stream: Stream::Platform,
+            text: format!("{}: {}", event.what.as_str(), event.text),
+        });
     }
 }

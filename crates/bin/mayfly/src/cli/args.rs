@@ -78,6 +78,9 @@ pub enum Verb {
     /// Send the traffic back to an earlier revision
     #[command(after_help = help::ROLLBACK)]
     Rollback(RollbackArgs),
+    /// Limit how many calls at once a function may have, or stop it
+    #[command(after_help = help::LIMIT)]
+    Limit(LimitArgs),
     /// Map hosts and paths to functions
     #[command(subcommand, after_help = help::ROUTE)]
     Route(RouteVerb),
@@ -109,6 +112,9 @@ pub struct UpArgs {
     /// Deploy the examples, call each once and show a table [default of DIR: ./examples]
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "examples")]
     pub demo: Option<PathBuf>,
+    /// Most calls at once of all functions together [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub calls_max: Option<u32>,
     /// Threads that serve requests [default: one for every two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lanes: Option<u16>,
@@ -234,6 +240,17 @@ pub struct LogsArgs {
     /// Only this call's lines
     #[arg(long, short, value_name = "ID")]
     pub invocation: Option<InvocationId>,
+}
+
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    pub name: FunctionName,
+    /// Most calls at once, in flight and waiting; 0 stops the function. Without it, the limit is shown
+    #[arg(value_name = "CALLS", conflicts_with = "none")]
+    pub calls: Option<u32>,
+    /// Lift the limit
+    #[arg(long)]
+    pub none: bool,
 }
 
 #[derive(Debug, Args)]

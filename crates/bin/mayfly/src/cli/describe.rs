@@ -12,12 +12,14 @@ use super::{
 };
 use std::fmt::Write as _;
 use types::{
-    Revision, Timestamp,
+    Event, Revision, Timestamp,
     api::{FunctionDetail, InstanceState, InstanceView},
 };
 
 /// Revisions shown to people; `--json` has them all.
 const REVISIONS_SHOWN: usize = 10;
+/// Events shown to people.
+const EVENTS_SHOWN: usize = 10;
 
 pub async fn run(session: &Session, args: DescribeArgs) -> Outcome {
     if args.scaling {
@@ -43,6 +45,9 @@ fn words(detail: &FunctionDetail, now: Timestamp, paint: Paint) -> String {
     }
     section("Revisions", revisions(detail, now, paint));
     section("Instances", instances(&detail.instances, now, paint));
+    if !detail.events.is_empty() {
+        section("Events", events(&detail.events, now, paint));
+    }
     text
 }
 
@@ -115,6 +120,16 @@ fn instances(instances: &[InstanceView], now: Timestamp, paint: Paint) -> String
             table::micros(total),
             phases.join(", "),
         ]);
+    }
+    rows.render(paint)
+}
+
+fn events(events: &[Event], now: Timestamp, paint: Paint) -> String {
+    let mut rows = Table::new(&[">AGE", "REVISION", "INSTANCE", "WHAT", "WHY"]);
+    for event in events.iter().take(EVENTS_SHOWN) {
+        let instance = event.instance.map_or_else(|| "-".to_owned(), |id| id.to_string().chars().take(8).collect());
+        let (number, what) = (event.revision.number.to_string(), event.what.as_str().to_owned());
+        rows.row([table::age(now, event.time), number, instance, what, event.text.clone()]);
     }
     rows.render(paint)
 }

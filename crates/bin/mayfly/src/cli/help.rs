@@ -153,6 +153,16 @@ Examples:
   mayfly rollback hello
   mayfly rollback hello --to 2";
 
+pub const LIMIT: &str = "\
+Examples:
+  mayfly limit hello
+  mayfly limit hello 100
+  mayfly limit hello 0
+  mayfly limit hello --none
+
+A limit is a guarantee as well: where `mayfly up --calls-max` bounds all functions together, the others share what is
+left. A call over it is refused at once with 429.";
+
 pub const ROUTE: &str = "\
 Examples:
   mayfly route list

@@ -78,12 +78,16 @@ impl Roles {
         let sandbox = process_sandbox(data).await?;
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
         let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
-        let dispatcher = Dispatcher::new(dispatch::Options::default(), &metrics);
+        let dispatcher =
+            Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
         let history = Some(data.root.join("fleet/history.json"));
         let fleet_options = fleet::Options { history, ..fleet::Options::default() };
         let fleet = Fleet::new(fleet_options, Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
+        dispatcher.tell(Arc::new(agent.clone()));
+        dispatcher.stand_by(Arc::new(agent.clone()));
+        dispatcher.follow(snapshots.clone());
         let gateway = Gateway::new(options.gateway.clone(), snapshots, Arc::new(dispatcher.clone()), &metrics)?;
         let leader = Leader {
             data: Arc::clone(data),

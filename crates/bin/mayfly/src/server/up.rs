@@ -34,6 +34,7 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         take_over: args.take_over,
         tls_listen: args.tls.tls_listen,
         gateway: args.traffic.options(&args.tls),
+        calls_max: args.calls_max,
     };
     // Before anything may replace it.
     let program = handover::program()?;

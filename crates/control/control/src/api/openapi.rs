@@ -1,6 +1,6 @@
 //! The description of the API, made from the same types that it speaks.
 
-use super::{alias, deployment, function, info, invoke, logs, route};
+use super::{alias, deployment, function, info, invoke, limit, logs, route};
 use axum::Json;
 use utoipa::{
     Modify, OpenApi,
@@ -14,6 +14,7 @@ use utoipa::{
         function::list, function::describe, function::remove, function::revisions, function::revision,
         function::instances, function::scaling, deployment::create, deployment::list, deployment::show, deployment::log,
         alias::list, alias::show, alias::update, alias::remove, alias::rollback,
+        limit::show, limit::update, limit::events,
         route::list, route::update, route::remove, invoke::create, invoke::list, logs::read,
         info::info, info::healthz, document,
     ),

@@ -26,8 +26,11 @@ impl Registry {
                 plan.remove(name, &site, |_| true)?;
             }
             let txn = plan.finish(&mut owner, Txn::new().version(key::function(name), version))?;
-            let txn =
-                txn.delete_prefix(key::aliases(name)).delete_prefix(key::revisions(name)).delete(key::function(name));
+            let txn = txn
+                .delete_prefix(key::limits(name))
+                .delete_prefix(key::aliases(name))
+                .delete_prefix(key::revisions(name))
+                .delete(key::function(name));
             Ok((txn, revisions))
         };
         Ok(self.change(plan).await?.1)

@@ -7,6 +7,7 @@
 //! | `revision/<name>/<number>` | [`types::Revision`], immutable |
 //! | `alias/<name>/<alias>` | [`types::Alias`] |
 //! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and path: two that clash meet in one record |
+//! | `limit/<name>/calls` | most calls at once of a function that has a limit of its own; 0 stops it |
 //! | `deployment/<id>` | [`types::Deployment`] |
 
 use super::read::Site;
@@ -17,6 +18,7 @@ pub const FUNCTIONS: &str = "function/";
 pub const REVISIONS: &str = "revision/";
 pub const ALIASES: &str = "alias/";
 pub const ROUTES: &str = "route/";
+pub const LIMITS: &str = "limit/";
 pub const DEPLOYMENTS: &str = "deployment/";
 
 pub fn function(name: &FunctionName) -> String {
@@ -46,6 +48,16 @@ pub fn function_of_alias(key: &str) -> Option<FunctionName> {
 pub fn route(site: &Site) -> String {
     let text = format!("{}\0{}", site.host.as_deref().unwrap_or(""), site.path);
     format!("{ROUTES}{}", hex::encode(Sha256::digest(text)))
+}
+pub fn limits(name: &FunctionName) -> String {
+    format!("{LIMITS}{name}/")
+}
+pub fn limit(name: &FunctionName) -> String {
+    format!("{LIMITS}{name}/calls")
+}
+/// The function that a limit's key belongs to.
+pub fn function_of_limit(key: &str) -> Option<FunctionName> {
+    key.strip_prefix(LIMITS)?.split('/').next()?.parse().ok()
 }
 pub fn deployment(id: &DeploymentId) -> String {
     format!("{DEPLOYMENTS}{id}")

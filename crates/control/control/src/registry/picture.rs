@@ -13,6 +13,7 @@ use wire::{FunctionView, Target, Weighted};
 pub(crate) enum Part {
     Function(FunctionName),
     Route,
+    Limit,
 }
 
 /// The part that a change of `key` makes stale. Revisions are immutable and matter only where an alias points to them,
@@ -20,6 +21,9 @@ pub(crate) enum Part {
 pub(crate) fn part(key: &str) -> Option<Part> {
     if key.starts_with(key::ROUTES) {
         return Some(Part::Route);
+    }
+    if key.starts_with(key::LIMITS) {
+        return Some(Part::Limit);
     }
     key::function_of_alias(key).map(Part::Function)
 }
@@ -76,6 +80,18 @@ fn revision(records: &dyn Records, name: &FunctionName, number: u32) -> Result<R
     stored
         .map(|stored| stored.value)
         .ok_or_else(|| Fault::internal(format!("an alias points to `{id}`, which is not there")))
+}
+
+/// All functions' limits: few have one.
+///
+/// # Errors
+/// `internal` where a record is damaged.
+pub(crate) fn limits(records: &dyn Records) -> Result<HashMap<FunctionName, u32>, Fault> {
+    let limit = |entry: &store::Entry| {
+        let name = key::function_of_limit(&entry.key)?;
+        Some(super::read::decode::<u32>(entry).map(|stored| (name, stored.value)))
+    };
+    records.list(key::LIMITS).iter().filter_map(limit).collect()
 }
 
 /// The routes of one record.
