@@ -1,7 +1,7 @@
 //! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
 //!
 //! Reading order: [`id`] and [`mod@unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
-//! becomes; [`record`] is what the platform stores; [`fault`] is how anything fails; [`api`] is how it is told.
+//! becomes; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
 //!
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
@@ -10,6 +10,7 @@ pub mod fault;
 pub mod id;
 pub mod manifest;
 pub mod record;
+pub mod route;
 pub mod spec;
 pub mod unit;
 

@@ -4,6 +4,7 @@ use crate::{
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
     record::Route,
+    route,
     spec::{Contract, Runtime, Scale, Spec},
     unit::{Bytes, Millis},
 };
@@ -81,6 +82,8 @@ pub struct HttpTrigger {
     pub host: Option<String>,
     #[serde(default)]
     pub methods: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Manifest {
@@ -205,6 +208,7 @@ impl Manifest {
                 host: http.host.as_deref().map(str::to_ascii_lowercase),
                 path: http.path.clone(),
                 methods: http.methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
+                headers: http.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
                 function: self.name.clone(),
                 alias: AliasName::live(),
                 from_manifest: true,
@@ -215,27 +219,13 @@ impl Manifest {
 
 impl HttpTrigger {
     fn check(&self) -> Result<(), Fault> {
-        check_route_path(&self.path)?;
-        if let Some(host) = &self.host
-            && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'))
-        {
-            return Err(invalid("trigger.http.host", format!("`{host}` is no host name")));
+        route::check_path(&self.path).map_err(|why| invalid("trigger.http.path", why))?;
+        if let Some(host) = &self.host {
+            route::check_host(host).map_err(|why| invalid("trigger.http.host", why))?;
         }
-        match self.methods.iter().find(|m| m.is_empty() || !m.bytes().all(|b| b.is_ascii_alphabetic())) {
-            Some(method) => Err(invalid("trigger.http.methods", format!("`{method}` is no method"))),
-            None => Ok(()),
-        }
+        route::check_methods(&self.methods).map_err(|why| invalid("trigger.http.methods", why))?;
+        route::check_headers(self.headers.iter()).map_err(|why| invalid("trigger.http.headers", why))
     }
-}
-
-/// A route's path begins with '/', and a '*' stands only at its end, behind a '/'.
-pub fn check_route_path(path: &str) -> Result<(), Fault> {
-    let body = path.strip_suffix("/*").unwrap_or(path);
-    let ok = path.starts_with('/')
-        && !body.contains('*')
-        && !path.contains(['?', '#', ' '])
-        && !path.split('/').any(|part| part == ".." || part == ".");
-    if ok { Ok(()) } else { Err(invalid("path", format!("`{path}` is no route: write /name or /name/*"))) }
 }
 
 fn invalid(key: &str, error: impl std::fmt::Display) -> Fault {

@@ -12,7 +12,7 @@ mod routes;
 mod serve;
 mod service;
 
-pub use routes::Table;
+pub use routes::{Ask, Match, Table};
 pub use serve::{Gateway, Options};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Listens, and serves connections on the lanes until it is told to stop.
 
 use crate::{
-    routes::Routes,
+    routes::{Newest, Routes},
     service::{Peer, Service},
 };
 use chassis::{Lanes, Shutdown};
@@ -57,9 +57,10 @@ impl Gateway {
     /// Where the listener cannot be shared between lanes.
     pub async fn run(self, listener: std::net::TcpListener, lanes: &Lanes, shutdown: Shutdown) -> io::Result<()> {
         let mut done = Vec::new();
+        let newest = Newest::new(self.snapshots);
         for index in 0..lanes.count() {
             let listener = listener.try_clone()?;
-            let service = Service { routes: Routes::new(self.snapshots.clone()), invoke: Arc::clone(&self.invoke) };
+            let service = Service { routes: Routes::new(Arc::clone(&newest)), invoke: Arc::clone(&self.invoke) };
             let (options, shutdown) = (self.options.clone(), shutdown.clone());
             let (sender, receiver) = oneshot::channel::<()>();
             done.push(receiver);

@@ -3,7 +3,7 @@
 use crate::{
     headers::{self, REQUEST_ID},
     problem,
-    routes::{Match, Routes},
+    routes::{Ask, Match, Routes},
 };
 use http::{HeaderValue, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
@@ -57,7 +57,7 @@ impl Service {
         peer: Option<&Peer>,
         arrived: Instant,
     ) -> Result<Response<Body>, Fault> {
-        // Host, path and method to an alias.
+        // Host, path, method and headers to an alias.
         let found = self.route(&request)?;
         // The request as the function sees it: its own path, no header that is the connection's, who called.
         let request = forward(request, &found, id, peer)?;
@@ -72,7 +72,8 @@ impl Service {
 
     fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-        self.routes.find(host, request.uri().path(), request.method())
+        let (path, method, headers) = (request.uri().path(), request.method(), request.headers());
+        self.routes.find(Ask { host, path, method, headers })
     }
 }
 
