@@ -15,6 +15,7 @@ mod platform;
 mod profile;
 mod proxy;
 mod report;
+mod routes;
 mod upstream;
 mod wasm;
 mod wasmtime;
@@ -23,7 +24,7 @@ mod yardstick;
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|all
+const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|routes|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
@@ -46,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             "upstream" => upstream::serve(&args).await,
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
+            "routes" => routes::run(),
             "cold" => cold::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {
                 let bench = args.remove(0);
@@ -55,7 +57,8 @@ fn main() -> anyhow::Result<()> {
                 let options = Options::parse(&args)?;
                 proxy::run(&options).await?;
                 wasm::run(&options).await?;
-                cold::run(&options).await
+                cold::run(&options).await?;
+                routes::run()
             }
             other => bail!("there is no bench `{other}`\n{USAGE}"),
         }

@@ -6,6 +6,7 @@
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
+pub mod edge;
 pub mod fault;
 pub mod id;
 pub mod manifest;

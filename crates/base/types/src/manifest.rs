@@ -1,6 +1,7 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
+    edge::{Access, Cors, Edge, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
     record::Route,
@@ -55,6 +56,12 @@ pub struct Manifest {
     pub env: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
 }
@@ -142,6 +149,7 @@ impl Manifest {
             ));
         }
         self.check_env()?;
+        self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
         {
@@ -197,7 +205,12 @@ impl Manifest {
             ready_path: self.ready_path.clone(),
             start_timeout: self.start_timeout.unwrap_or(Millis::secs(10)),
             stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
+            edge: Some(self.edge()).filter(|edge| !edge.is_empty()).map(Box::new),
         }
+    }
+
+    fn edge(&self) -> Edge {
+        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone() }
     }
 
     /// The routes of its HTTP triggers, to the alias `live`.
@@ -265,11 +278,35 @@ mod tests {
             ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nhttp = { path = '/a/*/b' }", Code::ManifestInvalid, "route"),
             ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nftp = { path = '/a' }", Code::ManifestInvalid, "ftp"),
             ("name = 'a", Code::ManifestInvalid, "line 1"),
+            (&edge("[access]\nauth = 'token'"), Code::ManifestInvalid, "sha256sum"),
+            (&edge("[access]\nauth = 'token'\ntoken_sha256 = 'geheim'"), Code::ManifestInvalid, "64 hexadecimal"),
+            (&edge("[access]\nauth = 'public'\ntoken_sha256 = 'x'"), Code::ManifestInvalid, "does not read it"),
+            (&edge("[access]\nauth = 'basic'"), Code::ManifestInvalid, "basic"),
+            (&edge("[rate]"), Code::ManifestInvalid, "limits nothing"),
+            (&edge("[rate]\nlimit = '5'"), Code::ManifestInvalid, "100/s"),
+            (&edge("[rate]\neach = [{ by = 'name', limit = '5/s' }]"), Code::ManifestInvalid, "nobody apart"),
+            (&edge("[cors]\norigins = '*'\ncredentials = true"), Code::ManifestInvalid, "name the origins"),
+            (&edge("[cors]\norigins = 'app.example'"), Code::ManifestInvalid, "no origin"),
         ] {
             let fault = Manifest::parse(text).unwrap_err();
             assert_eq!(fault.code, code, "{text}: {fault}");
             assert!(fault.detail.contains(part), "{text}: {fault}");
         }
+    }
+
+    fn edge(table: &str) -> String {
+        format!("name = 'a'\nruntime = 'nodejs'\n{table}")
+    }
+
+    #[test]
+    fn a_spec_without_an_edge_is_written_as_before() {
+        let spec = Manifest::parse(&edge("")).unwrap().spec();
+        assert!(!serde_json::to_string(&spec).unwrap().contains("edge"));
+        let with = edge("[access]\nauth = 'public'\n[cors]\norigins = '*'\n[rate]\nlimit = '5/s'");
+        let spec = Manifest::parse(&with).unwrap().spec();
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&text).unwrap(), spec, "{text}");
+        assert_eq!(spec.edge.unwrap().cors.unwrap().max_age, Millis::secs(600));
     }
 
     #[test]

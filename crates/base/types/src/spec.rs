@@ -1,6 +1,9 @@
 //! What a revision is made of: the manifest with every default filled in.
 
-use crate::unit::{Bytes, Millis};
+use crate::{
+    edge::Edge,
+    unit::{Bytes, Millis},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 use utoipa::ToSchema;
@@ -152,4 +155,7 @@ pub struct Spec {
     /// Time between SIGTERM and SIGKILL.
     #[schema(value_type = String, example = "10s")]
     pub stop_grace: Millis,
+    /// What the gateway does for it; `None` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Box<Edge>>,
 }

@@ -6,12 +6,14 @@
 //!
 //! **Invariant**: this crate holds no logic that decides anything; it knows nothing about stores, processes or Wasm.
 
+pub mod admitted;
 pub mod body;
 pub mod call;
 pub mod host;
 pub mod record;
 pub mod snapshot;
 
+pub use admitted::Matched;
 pub use body::{Body, BodyError};
 pub use call::{Call, CallInfo, End, Invoke, Lease, Permit, Shape};
 pub use host::{

@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use types::InvocationId;
+use wire::Matched;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::REQUEST_ID_HEADER);
+/// The route's parameters, for contracts without an event.
+const PATH_PARAMETERS: HeaderName = HeaderName::from_static("mayfly-path-parameters");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -52,6 +55,22 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: Option<&HeaderValue>,
         && let Ok(prefix) = HeaderValue::from_str(prefix)
     {
         headers.insert(FORWARDED_PREFIX, prefix);
+    }
+}
+
+/// What only the platform says: a client's own is taken off.
+pub(crate) fn remove_ours(headers: &mut HeaderMap) {
+    headers.remove(&PATH_PARAMETERS);
+}
+
+/// `id=7&path=a/b`, as the path has them: percent-encoded.
+pub(crate) fn add_parameters(headers: &mut HeaderMap, matched: &Matched, path: &str) {
+    if matched.has_parameters() {
+        let pairs: Vec<_> =
+            matched.parameters(path).map(|(name, value)| format!("{name}={}", value.replace('&', "%26"))).collect();
+        if let Ok(value) = HeaderValue::from_str(&pairs.join("&")) {
+            headers.insert(PATH_PARAMETERS, value);
+        }
     }
 }
 

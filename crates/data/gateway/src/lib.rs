@@ -6,6 +6,7 @@
 //! **Invariant**: it knows nothing about stores, instances or contracts. It lives on the last snapshot that it was
 //! given and hands every call to [`wire::Invoke`].
 
+mod edge;
 mod headers;
 mod problem;
 mod routes;

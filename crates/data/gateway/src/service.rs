@@ -1,15 +1,16 @@
 //! One request's walk through the gateway.
 
 use crate::{
+    edge::{Gate, cors},
     headers::{self, REQUEST_ID},
     problem,
     routes::{Ask, Match, Routes},
 };
-use http::{HeaderValue, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
 use types::{Code, Fault, InvocationId};
-use wire::{Body, Call, Invoke, Shape};
+use wire::{Body, Call, Invoke, Matched, Shape};
 
 /// Who is at the other end of a connection.
 pub(crate) struct Peer {
@@ -58,9 +59,51 @@ impl Service {
         arrived: Instant,
     ) -> Result<Response<Body>, Fault> {
         // Host, path, method and headers to an alias.
-        let found = self.route(&request)?;
+        let mut found = self.route(&request)?;
+        // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
+        match found.gate.take() {
+            Some(gate) => self.guarded(&gate, request, &found, id, peer, arrived).await,
+            None => self.pass(request, &found, id, peer, arrived).await,
+        }
+    }
+
+    /// What the function asked for around its call.
+    async fn guarded(
+        &self,
+        gate: &Gate,
+        mut request: Request<Incoming>,
+        found: &Match,
+        id: InvocationId,
+        peer: Option<&Peer>,
+        arrived: Instant,
+    ) -> Result<Response<Body>, Fault> {
+        if cors::is_preflight(request.method(), request.headers())
+            && let Some(response) = gate.preflight(request.headers())
+        {
+            return Ok(response);
+        }
+        let origin = gate.origin(request.headers());
+        let mut response = match gate.admit(request.headers_mut(), peer.map(|peer| peer.ip), arrived) {
+            Ok(()) => match self.pass(request, found, id, peer, arrived).await {
+                Ok(response) => response,
+                Err(fault) => problem::response(&fault),
+            },
+            Err(refused) => refused,
+        };
+        gate.mark(origin, &mut response);
+        Ok(response)
+    }
+
+    async fn pass(
+        &self,
+        request: Request<Incoming>,
+        found: &Match,
+        id: InvocationId,
+        peer: Option<&Peer>,
+        arrived: Instant,
+    ) -> Result<Response<Body>, Fault> {
         // The request as the function sees it: its own path, no header that is the connection's, who called.
-        let request = forward(request, &found, id, peer)?;
+        let request = forward(request, found, id, peer)?;
         // To an instance and back.
         let call = Call { id, request, shape: Shape::Http, arrived, deadline: arrived, peer: peer.map(|peer| peer.ip) };
         let mut response = self.invoke.invoke(&found.target, call).await?;
@@ -73,6 +116,15 @@ impl Service {
     fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
         let (path, method, headers) = (request.uri().path(), request.method(), request.headers());
+        if cors::is_preflight(method, headers)
+            && let Some(method) = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && let Ok(method) = Method::from_bytes(method.as_bytes())
+            && let Ok(found) = self.routes.find(Ask { host, path, method: &method, headers })
+            && found.gate.as_ref().is_some_and(|gate| gate.has_cors())
+        {
+            // A preflight goes where the request will go.
+            return Ok(found);
+        }
         self.routes.find(Ask { host, path, method, headers })
     }
 }
@@ -87,6 +139,12 @@ fn forward(
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::add_forwarded(&mut parts.headers, peer.map(|peer| &peer.text), &parts.uri.path()[..found.strip]);
     parts.headers.insert(REQUEST_ID, headers::id_value(id));
+    headers::remove_ours(&mut parts.headers);
+    if let Some(route) = &found.route {
+        let matched = Matched(Arc::clone(route));
+        headers::add_parameters(&mut parts.headers, &matched, parts.uri.path());
+        parts.extensions.insert(matched);
+    }
     parts.uri = own_path(&parts.uri, found.strip)?;
     let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
     Ok(Request::from_parts(parts, body))

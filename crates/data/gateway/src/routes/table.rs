@@ -4,6 +4,7 @@ use super::{
     host::{self, Hosts},
     tree::{Node, Reached},
 };
+use crate::edge::Gate;
 use http::{HeaderMap, Method};
 use imbl::{HashMap, ordmap::DiffItem};
 use std::sync::Arc;
@@ -21,9 +22,10 @@ pub struct Ask<'a> {
 }
 
 /// What a request maps to.
-#[derive(Debug)]
 pub struct Match {
     pub target: Arc<Target>,
+    /// `None` where the function asks nothing of the gateway.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// Bytes of the path that belong to the route and not to the function: `/hello` of `/hello/x`.
     pub strip: usize,
     /// `None` is the route that each function has by itself.
@@ -31,7 +33,13 @@ pub struct Match {
 }
 
 /// A function with its aliases, as few as they are.
-struct Front(Vec<Arc<Target>>);
+struct Front(Vec<Seat>);
+
+#[derive(Clone)]
+struct Seat {
+    target: Arc<Target>,
+    gate: Option<Arc<Gate>>,
+}
 
 /// The routes of one snapshot. A clone shares everything.
 #[derive(Clone, Default)]
@@ -72,7 +80,14 @@ impl Table {
     }
 
     fn put(&mut self, name: &FunctionName, view: &FunctionView) {
-        self.fronts.insert(name.clone(), Arc::new(Front(view.aliases.values().cloned().collect())));
+        let last = self.fronts.get(name);
+        let seat = |target: &Arc<Target>| {
+            let known = last.and_then(|front| front.0.iter().find(|seat| seat.target.alias == target.alias));
+            let gate = Gate::of(target, known.and_then(|seat| seat.gate.as_deref()));
+            Seat { target: Arc::clone(target), gate }
+        };
+        let front = Front(view.aliases.values().map(seat).collect());
+        self.fronts.insert(name.clone(), Arc::new(front));
     }
 
     fn set(&mut self, place: &Place, present: bool) {
@@ -124,22 +139,23 @@ impl Table {
                 wrong.get_or_insert_default().extend_from_slice(&route.methods);
                 continue;
             }
-            if let Some(target) = self.target(&route.function, &route.alias) {
-                return Some(Match { target, strip: 0, route: Some(Arc::clone(route)) });
+            if let Some(Seat { target, gate }) = self.seat(&route.function, &route.alias) {
+                return Some(Match { target, gate, strip: 0, route: Some(Arc::clone(route)) });
             }
         }
         None
     }
 
-    fn target(&self, function: &FunctionName, alias: &AliasName) -> Option<Arc<Target>> {
-        self.fronts.get(function)?.0.iter().find(|target| target.alias == *alias).cloned()
+    fn seat(&self, function: &FunctionName, alias: &AliasName) -> Option<Seat> {
+        self.fronts.get(function)?.0.iter().find(|seat| seat.target.alias == *alias).cloned()
     }
 
     /// The route that each function has by itself: `/<function>` and all below it, to `live`.
     fn by_name(&self, rest: &str) -> Option<Match> {
         let name = rest.split('/').next()?;
-        let target = self.fronts.get(name)?.0.iter().find(|target| target.alias.as_str() == "live")?;
-        Some(Match { target: Arc::clone(target), strip: name.len() + 1, route: None })
+        let seat = self.fronts.get(name)?.0.iter().find(|seat| seat.target.alias.as_str() == "live")?;
+        let Seat { target, gate } = seat.clone();
+        Some(Match { target, gate, strip: name.len() + 1, route: None })
     }
 }
 

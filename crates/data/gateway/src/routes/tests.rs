@@ -144,8 +144,8 @@ fn a_missing_alias_takes_nothing_and_a_refused_method_names_the_others() {
     put(&mut snapshot, Route { alias: "gone".parse().unwrap(), ..route(None, "/b", &[], &[], "hello") });
     let table = Table::new(Arc::new(snapshot));
     let headers = HeaderMap::new();
-    assert_eq!(table.find(ask(None, &Method::GET, "/b", &headers)).unwrap_err().code, Code::RouteNotFound);
-    let fault = table.find(ask(None, &Method::GET, "/a", &headers)).unwrap_err();
+    assert_eq!(table.find(ask(None, &Method::GET, "/b", &headers)).err().unwrap().code, Code::RouteNotFound);
+    let fault = table.find(ask(None, &Method::GET, "/a", &headers)).err().unwrap();
     assert!(fault.detail.ends_with("takes PATCH, POST, PUT"), "{fault}");
 }
 
