@@ -56,22 +56,22 @@ impl Gate {
         headers: &mut HeaderMap,
         peer: Option<IpAddr>,
         at: Instant,
-    ) -> Result<(), Response<Body>> {
+    ) -> Result<(), Box<Response<Body>>> {
         // A caller's limits go before the credentials, so that guessing is limited; the function's after them, so that who
         // may not call takes nothing from those who may.
         if let Some(limits) = &self.limits {
-            limits.take_caller(headers, peer, at).map_err(|over| too_many(&over))?;
+            limits.take_caller(headers, peer, at).map_err(|over| Box::new(too_many(&over)))?;
         }
         if !self.access.is_empty() {
             access::check(&self.access, headers).map_err(|fault| {
                 let mut response = problem::response(&fault);
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                response
+                Box::new(response)
             })?;
             headers.remove(header::AUTHORIZATION);
         }
         match &self.limits {
-            Some(limits) => limits.take(at).map_err(|over| too_many(&over)),
+            Some(limits) => limits.take(at).map_err(|over| Box::new(too_many(&over))),
             None => Ok(()),
         }
     }

@@ -88,7 +88,7 @@ impl Service {
                 Ok(response) => response,
                 Err(fault) => problem::response(&fault),
             },
-            Err(refused) => refused,
+            Err(refused) => *refused,
         };
         gate.mark(origin, &mut response);
         Ok(response)

@@ -37,7 +37,7 @@ impl Hosts {
     pub(super) fn candidates<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Arc<Node>> {
         let above = |name: &&'a str| name.split_once('.').map(|(_, above)| above);
         let is_name = !self.below.is_empty() && host.len() <= NAME_MAX;
-        let names = std::iter::successors(is_name.then_some(host), move |name| above(&name)).skip(1);
+        let names = std::iter::successors(is_name.then_some(host), move |name| above(name)).skip(1);
         self.exact.get(host).into_iter().chain(names.filter_map(|name| self.below.get(name)))
     }
 }
