@@ -16,6 +16,7 @@ mod platform;
 mod profile;
 mod proxy;
 mod report;
+mod routes;
 mod upstream;
 mod wasm;
 mod wasmtime;
@@ -24,7 +25,7 @@ mod yardstick;
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|overload|all
+const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|routes|overload|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
@@ -47,6 +48,7 @@ fn main() -> anyhow::Result<()> {
             "upstream" => upstream::serve(&args).await,
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
+            "routes" => routes::run(),
             "cold" => cold::run(&Options::parse(&args)?).await,
             "overload" => overload::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {
@@ -58,6 +60,7 @@ fn main() -> anyhow::Result<()> {
                 proxy::run(&options).await?;
                 wasm::run(&options).await?;
                 cold::run(&options).await?;
+                routes::run()?;
                 overload::run(&options).await
             }
             other => bail!("there is no bench `{other}`\n{USAGE}"),

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use std::{path::Path, process::ExitCode};
 
 pub(crate) fn main(root: &Path, args: &[String]) -> Result<ExitCode> {
-    ensure!(!args.is_empty(), "name a benchmark: cargo xtask bench proxy (or handler, wasm, cold, all)");
+    ensure!(!args.is_empty(), "name a benchmark: cargo xtask bench proxy (or wasm, cold, routes, all)");
     // The platform under test is a process of its own, the release build that users run.
     succeed(cargo(root).args(["build", "--release", "--locked", "-p", "mayfly"]))?;
     succeed(cargo(root).args(["run", "--release", "--locked", "-p", "mayfly-bench", "--"]).args(args))?;

@@ -148,5 +148,5 @@ fn target(extra: &str) -> Arc<Target> {
 fn snapshot(target: &Arc<Target>) -> Snapshot {
     let aliases = HashMap::from([(AliasName::live(), Arc::clone(target))]);
     let view = Arc::new(FunctionView { name: target.function.clone(), aliases });
-    Snapshot { functions: HashMap::from([(target.function.clone(), view)]), ..Snapshot::default() }
+    Snapshot { functions: HashMap::from([(target.function.clone(), view)]).into(), ..Snapshot::default() }
 }

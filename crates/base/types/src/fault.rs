@@ -57,6 +57,8 @@ codes! {
     // The caller's.
     BadRequest "bad_request" 400 Caller false "Correct the request; the detail names the part.",
     Unauthorized "unauthorized" 401 Caller false "Send `Authorization: Bearer TOKEN`; the first token is in the data directory's file `token`.",
+    AccessDenied "access_denied" 401 Caller false "The function asks for credentials: send `Authorization: Bearer TOKEN` with a token that it takes.",
+    RateLimited "rate_limited" 429 Caller true "You call more often than the function's `[rate]` allows: try again after `Retry-After`.",
     RouteNotFound "route_not_found" 404 Caller false "No route matches this host and path; `mayfly list` shows the URLs.",
     FunctionNotFound "function_not_found" 404 Caller false "No function has this name; `mayfly list` shows them.",
     RevisionNotFound "revision_not_found" 404 Caller false "The function has no such revision; `mayfly describe NAME` shows them.",

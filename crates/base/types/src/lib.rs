@@ -1,13 +1,14 @@
 //! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
 //!
 //! Reading order: [`id`] and [`mod@unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
-//! becomes, with [`traffic`] and [`resilience`] as tables of their own; [`record`] is what the platform stores; [`fault`] is how anything fails; [`api`] is how it is told.
+//! becomes, with [`traffic`] and [`resilience`] as tables of their own; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
 //!
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
 pub mod cron;
 pub mod event;
+pub mod edge;
 pub mod fault;
 pub mod id;
 pub mod manifest;
@@ -16,6 +17,7 @@ pub mod record;
 pub mod resilience;
 pub mod scale;
 pub mod scaling;
+pub mod route;
 pub mod spec;
 pub mod traffic;
 pub mod unit;

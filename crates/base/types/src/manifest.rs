@@ -1,11 +1,13 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
+    edge::{Access, Cors, Edge, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
     protocol::Protocol,
     record::Route,
     resilience::Resilience,
+    route,
     scale::Scale,
     spec::{Contract, Runtime, Spec},
     traffic::Traffic,
@@ -64,6 +66,12 @@ pub struct Manifest {
     pub resilience: Option<Resilience>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
 }
@@ -91,6 +99,8 @@ pub struct HttpTrigger {
     pub host: Option<String>,
     #[serde(default)]
     pub methods: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Manifest {
@@ -154,6 +164,7 @@ impl Manifest {
         self.check_env()?;
         self.traffic.iter().try_for_each(Traffic::check)?;
         self.resilience.iter().try_for_each(|resilience| resilience.check(&self.name))?;
+        self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
         {
@@ -212,7 +223,12 @@ impl Manifest {
             stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
             traffic: self.traffic.clone(),
             resilience: self.resilience.clone(),
+            edge: Some(self.edge()).filter(|edge| !edge.is_empty()).map(Box::new),
         }
+    }
+
+    fn edge(&self) -> Edge {
+        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone() }
     }
 
     /// The routes of its HTTP triggers, to the alias `live`.
@@ -223,6 +239,7 @@ impl Manifest {
                 host: http.host.as_deref().map(str::to_ascii_lowercase),
                 path: http.path.clone(),
                 methods: http.methods.iter().map(|m| m.to_ascii_uppercase()).collect(),
+                headers: http.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
                 function: self.name.clone(),
                 alias: AliasName::live(),
                 from_manifest: true,
@@ -233,27 +250,13 @@ impl Manifest {
 
 impl HttpTrigger {
     fn check(&self) -> Result<(), Fault> {
-        check_route_path(&self.path)?;
-        if let Some(host) = &self.host
-            && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'))
-        {
-            return Err(invalid("trigger.http.host", format!("`{host}` is no host name")));
+        route::check_path(&self.path).map_err(|why| invalid("trigger.http.path", why))?;
+        if let Some(host) = &self.host {
+            route::check_host(host).map_err(|why| invalid("trigger.http.host", why))?;
         }
-        match self.methods.iter().find(|m| m.is_empty() || !m.bytes().all(|b| b.is_ascii_alphabetic())) {
-            Some(method) => Err(invalid("trigger.http.methods", format!("`{method}` is no method"))),
-            None => Ok(()),
-        }
+        route::check_methods(&self.methods).map_err(|why| invalid("trigger.http.methods", why))?;
+        route::check_headers(self.headers.iter()).map_err(|why| invalid("trigger.http.headers", why))
     }
-}
-
-/// A route's path begins with '/', and a '*' stands only at its end, behind a '/'.
-pub fn check_route_path(path: &str) -> Result<(), Fault> {
-    let body = path.strip_suffix("/*").unwrap_or(path);
-    let ok = path.starts_with('/')
-        && !body.contains('*')
-        && !path.contains(['?', '#', ' '])
-        && !path.split('/').any(|part| part == ".." || part == ".");
-    if ok { Ok(()) } else { Err(invalid("path", format!("`{path}` is no route: write /name or /name/*"))) }
 }
 
 fn invalid(key: &str, error: impl std::fmt::Display) -> Fault {
@@ -299,11 +302,35 @@ mod tests {
             ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nhttp = { path = '/a/*/b' }", Code::ManifestInvalid, "route"),
             ("name = 'a'\nruntime = 'nodejs'\n[[trigger]]\nftp = { path = '/a' }", Code::ManifestInvalid, "ftp"),
             ("name = 'a", Code::ManifestInvalid, "line 1"),
+            (&edge("[access]\nauth = 'token'"), Code::ManifestInvalid, "sha256sum"),
+            (&edge("[access]\nauth = 'token'\ntoken_sha256 = 'geheim'"), Code::ManifestInvalid, "64 hexadecimal"),
+            (&edge("[access]\nauth = 'public'\ntoken_sha256 = 'x'"), Code::ManifestInvalid, "does not read it"),
+            (&edge("[access]\nauth = 'basic'"), Code::ManifestInvalid, "basic"),
+            (&edge("[rate]"), Code::ManifestInvalid, "limits nothing"),
+            (&edge("[rate]\nlimit = '5'"), Code::ManifestInvalid, "100/s"),
+            (&edge("[rate]\neach = [{ by = 'name', limit = '5/s' }]"), Code::ManifestInvalid, "nobody apart"),
+            (&edge("[cors]\norigins = '*'\ncredentials = true"), Code::ManifestInvalid, "name the origins"),
+            (&edge("[cors]\norigins = 'app.example'"), Code::ManifestInvalid, "no origin"),
         ] {
             let fault = Manifest::parse(text).unwrap_err();
             assert_eq!(fault.code, code, "{text}: {fault}");
             assert!(fault.detail.contains(part), "{text}: {fault}");
         }
+    }
+
+    fn edge(table: &str) -> String {
+        format!("name = 'a'\nruntime = 'nodejs'\n{table}")
+    }
+
+    #[test]
+    fn a_spec_without_an_edge_is_written_as_before() {
+        let spec = Manifest::parse(&edge("")).unwrap().spec();
+        assert!(!serde_json::to_string(&spec).unwrap().contains("edge"));
+        let with = edge("[access]\nauth = 'public'\n[cors]\norigins = '*'\n[rate]\nlimit = '5/s'");
+        let spec = Manifest::parse(&with).unwrap().spec();
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&text).unwrap(), spec, "{text}");
+        assert_eq!(spec.edge.unwrap().cors.unwrap().max_age, Millis::secs(600));
     }
 
     #[test]

@@ -64,15 +64,18 @@ pub struct Alias {
 /// Maps host and path to an alias.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Route {
-    /// `None` is every host.
+    /// `None` is every host, `*.example.com` every one below that name.
     #[serde(default)]
     pub host: Option<String>,
-    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself.
+    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself; `{id}` is any one segment.
     #[schema(example = "/thumbs/*")]
     pub path: String,
     /// Empty is every method.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// The request has each of these headers with exactly this value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     #[schema(value_type = String, example = "hello")]
     pub function: FunctionName,
     #[schema(value_type = String, example = "live")]
@@ -80,17 +83,6 @@ pub struct Route {
     /// From the function's manifest: replaced by its next deploy.
     #[serde(default)]
     pub from_manifest: bool,
-}
-
-impl Route {
-    /// Two routes with the same key and a common method would both match: they clash.
-    pub fn clashes_with(&self, other: &Self) -> bool {
-        self.host == other.host
-            && self.path == other.path
-            && (self.methods.is_empty()
-                || other.methods.is_empty()
-                || self.methods.iter().any(|m| other.methods.contains(m)))
-    }
 }
 
 /// Where an attempt to publish stands.
@@ -201,35 +193,4 @@ pub struct LogLine {
     pub invocation: Option<InvocationId>,
     pub stream: Stream,
     pub text: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Route {
-        Route {
-            host: host.map(str::to_owned),
-            path: path.into(),
-            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
-            function: "hello".parse().unwrap(),
-            alias: AliasName::live(),
-            from_manifest: false,
-        }
-    }
-
-    #[test]
-    fn routes_clash_where_one_request_would_match_both() {
-        let base = route(None, "/a/*", &["GET"]);
-        for (other, clash) in [
-            (route(None, "/a/*", &["GET", "POST"]), true),
-            (route(None, "/a/*", &[]), true),
-            (route(None, "/a/*", &["POST"]), false),
-            (route(Some("x.example"), "/a/*", &["GET"]), false),
-            (route(None, "/a", &["GET"]), false),
-        ] {
-            assert_eq!(base.clashes_with(&other), clash, "{other:?}");
-            assert_eq!(other.clashes_with(&base), clash, "{other:?}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What a revision is made of: the manifest with every default filled in.
 
 use crate::{
+    edge::Edge,
     protocol::Protocol,
     resilience::Resilience,
     scale::Scale,
@@ -137,4 +138,7 @@ pub struct Spec {
     /// What happens under too much load and when calls fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resilience: Option<Resilience>,
+    /// What the gateway does for it; `None` is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Box<Edge>>,
 }

@@ -7,6 +7,7 @@
 //! **Invariant**: this crate holds no logic that decides anything; it knows nothing about stores, processes or Wasm.
 
 pub mod activity;
+pub mod admitted;
 pub mod body;
 pub mod call;
 pub mod host;
@@ -14,6 +15,7 @@ pub mod record;
 pub mod snapshot;
 
 pub use activity::Activity;
+pub use admitted::Matched;
 pub use body::{Body, BodyError};
 pub use call::{Call, CallInfo, Caller, Deferred, End, Invoke, Lease, Permit, Shape};
 pub use host::{

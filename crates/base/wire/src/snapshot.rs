@@ -1,18 +1,19 @@
 //! What control tells everybody who serves: functions, aliases, routes, as one immutable picture.
 
+use imbl::OrdMap;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 use types::{AliasName, FunctionName, Revision, Route};
 
 /// A revision with its share of the traffic in per cent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weighted {
     pub revision: Arc<Revision>,
     pub weight: u8,
 }
 
 /// An alias, ready to be called.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub function: FunctionName,
     pub alias: AliasName,
@@ -21,18 +22,25 @@ pub struct Target {
 }
 
 /// A function as those who serve see it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionView {
     pub name: FunctionName,
     pub aliases: HashMap<AliasName, Arc<Target>>,
 }
 
-/// The whole picture at one global revision number. Functions are shared between pictures.
+/// All routes of one host and shape of path.
+pub type Place = Arc<[Arc<Route>]>;
+
+/// The whole picture at one global revision number.
+///
+/// Pictures share what did not change, so that the next one costs what changed, and `OrdMap::diff` finds that without
+/// looking at the rest.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub version: u64,
-    pub functions: HashMap<FunctionName, Arc<FunctionView>>,
-    pub routes: Vec<Arc<Route>>,
+    pub functions: OrdMap<FunctionName, Arc<FunctionView>>,
+    /// By the key of their record.
+    pub routes: OrdMap<Arc<str>, Place>,
     /// Most calls at once of the functions that have a limit of their own; 0 stops one.
     pub limits: Arc<HashMap<FunctionName, u32>>,
 }

@@ -3,9 +3,10 @@
 //! Only what changed is built anew: pictures share all functions and routes that did not.
 
 use crate::registry::picture;
+use imbl::OrdMap;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 use store::{
@@ -13,8 +14,8 @@ use store::{
     record::{Kind, Watch, WatchError},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use types::{Fault, FunctionName, Route};
-use wire::{FunctionView, Snapshot, Snapshots};
+use types::{Fault, FunctionName};
+use wire::{FunctionView, Snapshot, Snapshots, snapshot::Place};
 
 /// Builds pictures and hands them out.
 pub(crate) struct Publisher {
@@ -28,9 +29,9 @@ pub(crate) struct Publisher {
 /// What the last picture was made of, and where in the changes it stood.
 struct State {
     watch: Watch,
-    functions: HashMap<FunctionName, Arc<FunctionView>>,
+    functions: OrdMap<FunctionName, Arc<FunctionView>>,
     /// By the key of their record.
-    routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
+    routes: OrdMap<Arc<str>, Place>,
     limits: Arc<HashMap<FunctionName, u32>>,
 }
 
@@ -138,7 +139,8 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
 fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     let (entries, watch) = records.list_and_watch("");
     let version = records.version().0;
-    let mut state = State { watch, functions: HashMap::new(), routes: BTreeMap::new(), limits: Default::default() };
+    let mut state =
+        State { watch, functions: OrdMap::new(), routes: OrdMap::new(), limits: Default::default() };
     let mut dirty = Dirty::default();
     entries.iter().for_each(|entry| dirty.add(&entry.key));
     for name in dirty.functions {
@@ -194,7 +196,7 @@ impl State {
         Snapshot {
             version,
             functions: self.functions.clone(),
-            routes: self.routes.values().flatten().cloned().collect(),
+            routes: self.routes.clone(),
             limits: Arc::clone(&self.limits),
         }
     }

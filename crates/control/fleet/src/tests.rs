@@ -212,7 +212,7 @@ fn snapshot(revision: &Arc<Revision>) -> Snapshot {
     let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([weighted]) };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     let view = Arc::new(FunctionView { name: name.clone(), aliases });
-    Snapshot { functions: HashMap::from([(name, view)]), ..Snapshot::default() }
+    Snapshot { functions: [(name, view)].into_iter().collect(), ..Snapshot::default() }
 }
 
 #[tokio::test]

@@ -114,12 +114,20 @@ fn begin_chain(headers: &mut HeaderMap, peer: &Peer) -> IpAddr {
     peer.ip
 }
 
-fn continue_chain(headers: &mut HeaderMap, peer: &Peer, trusted: &Trusted) -> IpAddr {
-    let hops = match headers.contains_key(FORWARDED_FOR) {
+/// Who called, by the same rules and without touching the headers.
+pub(crate) fn client_of(headers: &HeaderMap, peer: &Peer, trusted: &Trusted) -> IpAddr {
+    if peer.trusted { client(&hops(headers), peer.ip, trusted) } else { peer.ip }
+}
+
+fn hops(headers: &HeaderMap) -> Vec<String> {
+    match headers.contains_key(FORWARDED_FOR) {
         true => list(headers, &FORWARDED_FOR),
         false => list(headers, &header::FORWARDED).iter().map(|element| node(element).to_owned()).collect(),
-    };
-    let client = client(&hops, peer.ip, trusted);
+    }
+}
+
+fn continue_chain(headers: &mut HeaderMap, peer: &Peer, trusted: &Trusted) -> IpAddr {
+    let client = client(&hops(headers), peer.ip, trusted);
     append(headers, FORWARDED_FOR, peer.text.as_bytes());
     if headers.contains_key(header::FORWARDED) {
         let quoted = if peer.ip.is_ipv6() { format!("for=\"[{}]\"", peer.ip) } else { format!("for={}", peer.ip) };

@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use types::InvocationId;
+use wire::Matched;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::REQUEST_ID_HEADER);
+/// The route's parameters, for contracts without an event.
+const PATH_PARAMETERS: HeaderName = HeaderName::from_static("mayfly-path-parameters");
 
 /// Headers that speak of one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -75,6 +78,22 @@ pub(crate) fn as_http1(headers: &mut HeaderMap, uri: &Uri) {
 fn has_token(value: &HeaderValue, token: &str) -> bool {
     let list = value.to_str().unwrap_or("");
     list.split(',').any(|one| one.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(token))
+}
+
+/// What only the platform says: a client's own is taken off.
+pub(crate) fn remove_ours(headers: &mut HeaderMap) {
+    headers.remove(&PATH_PARAMETERS);
+}
+
+/// `id=7&path=a/b`, as the path has them: percent-encoded.
+pub(crate) fn add_parameters(headers: &mut HeaderMap, matched: &Matched, path: &str) {
+    if matched.has_parameters() {
+        let pairs: Vec<_> =
+            matched.parameters(path).map(|(name, value)| format!("{name}={}", value.replace('&', "%26"))).collect();
+        if let Ok(value) = HeaderValue::from_str(&pairs.join("&")) {
+            headers.insert(PATH_PARAMETERS, value);
+        }
+    }
 }
 
 /// The caller's id for the call where it sent a valid one, a new one otherwise.

@@ -12,6 +12,7 @@ mod access;
 mod answer;
 mod caller;
 mod connection;
+mod edge;
 mod headers;
 mod options;
 mod problem;
@@ -24,7 +25,7 @@ mod turn;
 
 pub use caller::{Net, Trusted};
 pub use options::Options;
-pub use routes::Table;
+pub use routes::{Ask, Match, Table};
 pub use serve::{Gateway, Listener, Reload};
 
 #[cfg(test)]

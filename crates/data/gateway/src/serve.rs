@@ -5,7 +5,7 @@ use crate::{
     caller::Peer,
     connection::Connection,
     options::Options,
-    routes::Routes,
+    routes::{Newest, Routes},
     service::Service,
     tls::{Certificates, Tls},
 };
@@ -73,9 +73,10 @@ impl Gateway {
         let (log, writer) = self.log.unzip();
         let reloads = task::spawn("reload", reloads(self.reload, self.certificates.clone(), log.clone()));
         let mut done = Vec::new();
+        let newest = Newest::new(self.snapshots);
         for index in 0..lanes.count() {
             let places = Arc::new(Semaphore::new(self.options.connections_max));
-            let routes = Routes::new(self.snapshots.clone());
+            let routes = Routes::new(Arc::clone(&newest));
             let service = Arc::new(Service::new(&self.options, routes, Arc::clone(&self.invoke), log.clone()));
             for listener in &listeners {
                 let tls = if listener.tls { self.certificates.as_ref().map(Certificates::server) } else { None };

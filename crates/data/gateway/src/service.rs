@@ -4,20 +4,29 @@ use crate::{
     access::{Entry, Log},
     answer::Answer,
     caller::{self, Peer, Trusted},
+    edge::{Gate, cors},
     headers::{self, REQUEST_ID},
     options::Options,
     problem,
-    routes::{Match, Routes},
+    routes::{Ask, Match, Routes},
     trace, turn,
 };
-use http::{HeaderMap, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::{net::IpAddr, sync::Arc, time::Instant};
 use types::{Code, Fault, InvocationId};
-use wire::{Body, Call, Invoke, Shape};
+use wire::{Body, Call, Invoke, Matched, Shape};
 
 /// Most headers of a request: what hyper's parser of HTTP/1.1 takes without a heap.
 pub(crate) const HEADERS_MAX: usize = 100;
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    id: InvocationId,
+    peer: &'a Peer,
+    arrived: Instant,
+}
 
 /// What the connections of one lane share.
 pub(crate) struct Service {
@@ -79,14 +88,57 @@ impl Service {
     ) -> Result<Response<Body>, Fault> {
         // Nobody sends more than is sensible.
         self.limits.check(&request)?;
-        // Host, path and method to an alias.
-        let found = self.route(&request)?;
+        // Host, path, method and headers to an alias.
+        let mut found = self.route(&request)?;
         if let Some(entry) = &mut entry {
             entry.routed(found.target.function.as_str());
         }
+        let gate = found.gate.take();
+        let caller = Caller { id, peer, arrived };
+        // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
+        match gate {
+            Some(gate) => self.guarded(&gate, request, &found, caller, entry).await,
+            None => self.pass(request, &found, caller, entry).await,
+        }
+    }
+
+    /// What the function asked for around its call.
+    async fn guarded(
+        &self,
+        gate: &Gate,
+        mut request: Request<Incoming>,
+        found: &Match,
+        caller: Caller<'_>,
+        entry: Option<&mut Entry>,
+    ) -> Result<Response<Body>, Fault> {
+        if cors::is_preflight(request.method(), request.headers())
+            && let Some(response) = gate.preflight(request.headers())
+        {
+            return Ok(response);
+        }
+        let origin = gate.origin(request.headers());
+        let client = caller::client_of(request.headers(), caller.peer, &self.trusted);
+        let mut response = match gate.admit(request.headers_mut(), Some(client), caller.arrived) {
+            Ok(()) => match self.pass(request, found, caller, entry).await {
+                Ok(response) => response,
+                Err(fault) => problem::response(&fault),
+            },
+            Err(refused) => *refused,
+        };
+        gate.mark(origin, &mut response);
+        Ok(response)
+    }
+
+    async fn pass(
+        &self,
+        request: Request<Incoming>,
+        found: &Match,
+        Caller { id, peer, arrived }: Caller<'_>,
+        entry: Option<&mut Entry>,
+    ) -> Result<Response<Body>, Fault> {
         // The request as the function sees it: its own path, no header that is the connection's, who called, its trace.
-        let (request, client) = self.forward(request, &found, id, peer)?;
-        if let Some(entry) = &mut entry {
+        let (request, client) = self.forward(request, found, id, peer)?;
+        if let Some(entry) = entry {
             entry.called_by(client, request.headers().get(trace::TRACEPARENT));
         }
         // To an instance and back.
@@ -101,7 +153,17 @@ impl Service {
 
     fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
-        self.routes.find(host, request.uri().path(), request.method())
+        let (path, method, headers) = (request.uri().path(), request.method(), request.headers());
+        if cors::is_preflight(method, headers)
+            && let Some(method) = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && let Ok(method) = Method::from_bytes(method.as_bytes())
+            && let Ok(found) = self.routes.find(Ask { host, path, method: &method, headers })
+            && found.gate.as_ref().is_some_and(|gate| gate.has_cors())
+        {
+            // A preflight goes where the request will go.
+            return Ok(found);
+        }
+        self.routes.find(Ask { host, path, method, headers })
     }
 
     fn forward(
@@ -120,6 +182,12 @@ impl Service {
         let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
         trace::ensure(&mut parts.headers, id);
         parts.headers.insert(REQUEST_ID, headers::id_value(id));
+        headers::remove_ours(&mut parts.headers);
+        if let Some(route) = &found.route {
+            let matched = Matched(Arc::clone(route));
+            headers::add_parameters(&mut parts.headers, &matched, parts.uri.path());
+            parts.extensions.insert(matched);
+        }
         parts.uri = own_path(&parts.uri, found.strip)?;
         let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
         let body = match self.limits.body {

@@ -285,3 +285,95 @@ fn a_head_that_is_too_long_is_refused() {
     assert_eq!(house.get("/hello").status, 200);
     house.stop();
 }
+
+/// A snapshot whose function `hello` has these tables in its manifest.
+fn with_edge(tables: &str) -> Snapshot {
+    let spec = types::Manifest::parse(&format!("name = 'hello'\nruntime = 'binary'\n{tables}")).unwrap().spec();
+    let digest = types::Digest::from_sha256(&[7; 32]);
+    let id = "hello@1".parse().unwrap();
+    let (content, artifact) = (digest.clone(), digest);
+    let revision = types::Revision { id, content, artifact, spec, created: types::Timestamp(1) };
+    let revisions = Arc::new([wire::Weighted { revision: Arc::new(revision), weight: 100 }]);
+    let mut snapshot = snapshot(&["other"]);
+    let name: FunctionName = "hello".parse().unwrap();
+    let target = Target { revisions, ..(*snapshot.functions["other"].aliases[&AliasName::live()]).clone() };
+    let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
+    snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name, aliases }));
+    snapshot
+}
+
+impl House {
+    fn ask(&self, head: &str) -> Reply {
+        Reply::read(self.send(&format!("{head}\r\nhost: a.example\r\nconnection: close\r\n\r\n")))
+    }
+}
+
+#[test]
+fn a_function_with_a_token_is_called_with_it_only_and_never_sees_it() {
+    let calls: Arc<Mutex<Vec<http::HeaderMap>>> = Arc::default();
+    let keep = Arc::clone(&calls);
+    let house = House::new(move |call| {
+        keep.lock().push(call.request.headers().clone());
+        async { Ok(Response::new(Body::from("ok"))) }
+    });
+    // printf %s letmein | sha256sum
+    let hash = "1c8bfe8f801d79745c4631d09fff36c82aa37fc4cce4fc946683d7b336b63032";
+    let edge = format!("[access]\nauth = 'token'\ntoken_sha256 = '{hash}'\n[cors]\norigins = 'https://app.example'");
+    house.snapshots.send(Arc::new(with_edge(&edge))).unwrap();
+    for wrong in
+        ["", "\r\nauthorization: Bearer letmei", "\r\nauthorization: Basic letmein", "\r\nauthorization: letmein"]
+    {
+        let reply = house.ask(&format!("GET /hello HTTP/1.1\r\norigin: https://app.example{wrong}"));
+        assert_eq!((reply.status, reply.headers["mayfly-error"].as_str()), (401, "access_denied"), "{wrong}");
+        assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        assert_eq!(reply.headers["access-control-allow-origin"], "https://app.example", "a page can read why");
+    }
+    assert!(calls.lock().is_empty(), "nobody was called");
+    assert_eq!(house.ask("GET /hello HTTP/1.1\r\nauthorization: Bearer letmein").status, 200);
+    let seen = calls.lock().pop().unwrap();
+    assert!(!seen.contains_key("authorization"), "the function has no use for it");
+    assert_eq!(house.get("/other").status, 200, "other functions are open");
+    house.stop();
+}
+
+#[test]
+fn a_preflight_is_answered_without_an_instance() {
+    let house = House::new(|_| async {
+        Ok(Response::builder().header("access-control-allow-origin", "*").body(Body::from("ok")).unwrap())
+    });
+    let edge = "[access]\nauth = 'token'\ntoken_sha256 = '1c8bfe8f801d79745c4631d09fff36c82aa37fc4cce4fc946683d7b336b63032'\n\
+                [cors]\norigins = 'https://*.example'\ncredentials = true\nexpose = ['x-total']";
+    house.snapshots.send(Arc::new(with_edge(edge))).unwrap();
+    let preflight = "OPTIONS /hello/x HTTP/1.1\r\naccess-control-request-method: PUT\r\naccess-control-request-headers: authorization\r\norigin: ";
+    let reply = house.ask(&format!("{preflight}https://app.example"));
+    assert_eq!((reply.status, reply.body.as_str()), (204, ""));
+    assert_eq!(reply.headers["access-control-allow-origin"], "https://app.example");
+    assert_eq!(reply.headers["access-control-allow-headers"], "authorization");
+    assert_eq!(reply.headers["access-control-allow-credentials"], "true");
+    assert_eq!(reply.headers["access-control-max-age"], "600");
+    assert!(reply.headers["access-control-allow-methods"].contains("PUT"));
+    let reply = house.ask(&format!("{preflight}https://evil.test"));
+    assert!(!reply.headers.contains_key("access-control-allow-origin"));
+    let reply = house.ask("GET /hello HTTP/1.1\r\nauthorization: Bearer letmein\r\norigin: https://evil.test");
+    assert_eq!(reply.status, 200);
+    assert!(!reply.headers.contains_key("access-control-allow-origin"), "what the function said gave way");
+    assert_eq!(reply.headers["vary"], "Origin");
+    house.stop();
+}
+
+#[test]
+fn too_many_calls_are_refused_with_the_time_to_wait() {
+    let house = House::new(ok);
+    let edge = "[rate]\neach = [{ by = 'header:x-who', limit = '1/h', burst = 2 }]";
+    house.snapshots.send(Arc::new(with_edge(edge))).unwrap();
+    let ask = |who: &str| house.ask(&format!("GET /hello HTTP/1.1\r\nx-who: {who}"));
+    assert_eq!([ask("a").status, ask("a").status, ask("b").status], [200; 3]);
+    let reply = ask("a");
+    assert_eq!((reply.status, reply.headers["mayfly-error"].as_str()), (429, "rate_limited"));
+    assert!((3590..=3600).contains(&reply.headers["retry-after"].parse::<u64>().unwrap()));
+    assert_eq!(reply.headers["ratelimit-policy"], "\"header\";q=1;w=3600");
+    // A deploy that does not change the limit gives nobody a new bucket.
+    house.snapshots.send(Arc::new(with_edge(&format!("timeout = '9s'\n{edge}")))).unwrap();
+    assert_eq!(ask("a").status, 429);
+    house.stop();
+}

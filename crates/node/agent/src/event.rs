@@ -16,7 +16,7 @@ use std::{
     time::SystemTime,
 };
 use types::{Code, Fault, FunctionName, InvocationId, Timestamp};
-use wire::Body;
+use wire::{Body, Matched};
 
 /// Writes the event of a request into `out`.
 pub(crate) fn write(
@@ -31,12 +31,19 @@ pub(crate) fn write(
     let query = parts.uri.query().unwrap_or("");
     let mut json = Object::open(out);
     json.raw("version", r#""2.0""#);
-    json.raw("routeKey", r#""$default""#);
+    let matched = parts.extensions.get::<Matched>();
+    let route_key = matched.map_or_else(|| "$default".to_owned(), |matched| matched.0.key());
+    json.text("routeKey", &route_key);
     json.text("rawPath", path);
     json.text("rawQueryString", query);
     cookies(&mut json, &parts.headers);
     headers(&mut json, &parts.headers);
     query_parameters(&mut json, query);
+    if let Some(matched) = matched.filter(|matched| matched.has_parameters()) {
+        let decode = |text| percent_decode_str(text).decode_utf8_lossy();
+        let all: BTreeMap<&str, _> = matched.parameters(path).map(|(name, value)| (name, decode(value))).collect();
+        json.value("pathParameters", &all);
+    }
     context(&mut json, parts, path, id, function, peer);
     match text_of(&parts.headers, body) {
         _ if body.is_empty() => json.raw("isBase64Encoded", "false"),
@@ -124,7 +131,8 @@ fn context(
     http.text("userAgent", header(header::USER_AGENT));
     http.close();
     inner.text("requestId", id.encode(&mut [0; 36]));
-    inner.raw("routeKey", r#""$default""#);
+    let matched = parts.extensions.get::<Matched>();
+    inner.text("routeKey", &matched.map_or_else(|| "$default".to_owned(), |matched| matched.0.key()));
     inner.raw("stage", r#""$default""#);
     inner.text("time", &common_log_time(now));
     inner.raw("timeEpoch", &now.0.to_string());
@@ -341,6 +349,20 @@ mod tests {
         assert_eq!(event["requestContext"]["http"]["sourceIp"], "127.0.0.1");
         assert_eq!(event["requestContext"]["domainPrefix"], "api");
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("{\"q\":\"\\u00e9\"}"), &json!(false)));
+    }
+
+    #[test]
+    fn a_routes_key_and_parameters_reach_the_handler() {
+        let mut request = http::Request::get("/users/a%20b/posts").body(&b""[..]).unwrap();
+        let route: types::Route = serde_json::from_value(json!({
+            "path": "/users/{id}/posts", "methods": ["GET"], "function": "hello", "alias": "live",
+        }))
+        .unwrap();
+        request.extensions_mut().insert(Matched(std::sync::Arc::new(route)));
+        let event = event(request);
+        assert_eq!(event["pathParameters"], json!({"id": "a b"}));
+        assert_eq!(event["routeKey"], "GET /users/{id}/posts");
+        assert_eq!(event["requestContext"]["routeKey"], "GET /users/{id}/posts");
     }
 
     #[test]

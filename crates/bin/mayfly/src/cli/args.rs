@@ -339,14 +339,22 @@ pub enum RouteVerb {
 /// What tells one route from another.
 #[derive(Debug, Args)]
 pub struct RouteKeyArgs {
-    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself
+    /// `/thumbs` is this path alone, `/thumbs/*` all below it and itself, `/users/{id}` any user
     pub path: String,
-    /// Only this host [default: every host]
+    /// Only this host; `*.example.com` is every one below it [default: every host]
     #[arg(long)]
     pub host: Option<String>,
     /// Only these methods [default: every method]
     #[arg(long = "method", short, value_name = "METHOD", value_delimiter = ',')]
     pub methods: Vec<String>,
+    /// Only requests with this header; may be given several times
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Args)]

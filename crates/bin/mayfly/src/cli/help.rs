@@ -167,9 +167,13 @@ pub const ROUTE: &str = "\
 Examples:
   mayfly route list
   mayfly route add thumbnail '/thumbs/*' --method GET,POST
-  mayfly route add shop / --host shop.example
+  mayfly route add shop '/*' --host shop.example          a domain of its own
+  mayfly route add users '/users/{id}/posts'               parameters reach the function
+  mayfly route add next '/*' --header x-beta=1
   mayfly route rm '/thumbs/*' --method GET,POST
 
+The most specific route takes a request: its host before *.its.domain before every host, then segment by
+segment a literal before {name} before *, then who asks for more headers.
 Routes can also stand in mayfly.toml as [[trigger]]; those are replaced by the next deploy.
 Without any route a function answers at /NAME/…";
 

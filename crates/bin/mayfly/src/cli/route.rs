@@ -10,7 +10,8 @@ use super::{
 use crate::client::Condition;
 use http::Method;
 use serde_json::json;
-use types::{Fault, Route, api::RouteList, manifest::check_route_path};
+use std::collections::BTreeMap;
+use types::{Fault, Route, api::RouteList};
 
 pub async fn run(session: &Session, verb: RouteVerb) -> Outcome {
     match verb {
@@ -32,12 +33,13 @@ async fn all(session: &Session) -> Outcome {
 }
 
 pub fn words(routes: &[Route], paint: Paint) -> String {
-    let mut rows = Table::new(&["HOST", "PATH", "METHODS", "FUNCTION", "ALIAS", "FROM"]);
+    let mut rows = Table::new(&["HOST", "PATH", "METHODS", "HEADERS", "FUNCTION", "ALIAS", "FROM"]);
     for route in routes {
         rows.row([
             route.host.clone().unwrap_or_else(|| "*".to_owned()),
             route.path.clone(),
             if route.methods.is_empty() { "all".to_owned() } else { route.methods.join(",") },
+            route.headers.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(","),
             route.function.to_string(),
             route.alias.to_string(),
             if route.from_manifest { "manifest" } else { "command" }.to_owned(),
@@ -47,15 +49,16 @@ pub fn words(routes: &[Route], paint: Paint) -> String {
 }
 
 async fn add(session: &Session, args: RouteAddArgs) -> Outcome {
-    check_route_path(&args.key.path)?;
     let route = Route {
-        host: args.key.host.as_deref().map(str::to_ascii_lowercase),
+        host: args.key.host.clone(),
         path: args.key.path.clone(),
-        methods: methods(&args.key),
+        methods: args.key.methods.clone(),
+        headers: headers(&args.key),
         function: args.name,
         alias: args.alias,
         from_manifest: false,
-    };
+    }
+    .normal()?;
     let route: Route = session.client.change(Method::PUT, "/routes", &route, Condition::Always).await?;
     session.screen.result(&route, |_| format!("{} now goes to {} ({})\n", shown(&route), route.function, route.alias))
 }
@@ -66,20 +69,33 @@ async fn remove(session: &Session, args: RouteKeyArgs) -> Outcome {
     let host = args.host.as_deref().map(str::to_ascii_lowercase);
     let mut wanted = methods(&args);
     wanted.sort_unstable();
+    let asked = headers(&args);
     let same = |route: &&Route| {
         let mut methods = route.methods.clone();
         methods.sort_unstable();
-        route.host == host && route.path == args.path && (methods == wanted || wanted.is_empty())
+        route.host == host
+            && route.path == args.path
+            && (methods == wanted || wanted.is_empty())
+            && (route.headers == asked || asked.is_empty())
     };
     let found: Vec<&Route> = list.routes.iter().filter(same).collect();
     let route = match found.as_slice() {
         [route] => *route,
         [] => return Err(Failure::Usage(format!("no such route: {} (`mayfly route list` shows them)", args.path))),
-        _ => return Err(Failure::Usage(format!("several routes have the path {}: name its --method", args.path))),
+        _ => {
+            return Err(Failure::Usage(format!(
+                "several routes have the path {}: name its --method or --header",
+                args.path
+            )));
+        }
     };
     let body = serde_json::to_vec(route).map_err(|e| Failure::Fault(Fault::internal(e)))?;
     session.client.delete("/routes", body.into(), Condition::Always).await?;
     session.screen.result(&json!({ "deleted": route }), |_| format!("{} is gone\n", shown(route)))
+}
+
+fn headers(key: &RouteKeyArgs) -> BTreeMap<String, String> {
+    key.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
 }
 
 fn methods(key: &RouteKeyArgs) -> Vec<String> {
@@ -88,5 +104,6 @@ fn methods(key: &RouteKeyArgs) -> Vec<String> {
 
 fn shown(route: &Route) -> String {
     let methods = if route.methods.is_empty() { String::new() } else { format!("{} ", route.methods.join(",")) };
-    format!("{methods}{}{}", route.host.as_deref().unwrap_or_default(), route.path)
+    let headers: String = route.headers.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+    format!("{methods}{}{}{headers}", route.host.as_deref().unwrap_or_default(), route.path)
 }

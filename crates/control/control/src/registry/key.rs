@@ -6,7 +6,7 @@
 //! | `number/<name>` | the number that the next revision gets; outlives the function, so that no number is used twice |
 //! | `revision/<name>/<number>` | [`types::Revision`], immutable |
 //! | `alias/<name>/<alias>` | [`types::Alias`] |
-//! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and path: two that clash meet in one record |
+//! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and shape of path: two that clash meet in one record |
 //! | `limit/<name>/calls` | most calls at once of a function that has a limit of its own; 0 stops it |
 //! | `deployment/<id>` | [`types::Deployment`] |
 

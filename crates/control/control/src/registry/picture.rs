@@ -7,7 +7,7 @@ use super::{
 use std::{collections::HashMap, sync::Arc};
 use store::Records;
 use types::{Alias, Fault, FunctionName, Revision, RevisionId, Route, record};
-use wire::{FunctionView, Target, Weighted};
+use wire::{FunctionView, Target, Weighted, snapshot::Place};
 
 /// What a record belongs to.
 pub(crate) enum Part {
@@ -95,7 +95,7 @@ pub(crate) fn limits(records: &dyn Records) -> Result<HashMap<FunctionName, u32>
 }
 
 /// The routes of one record.
-pub(crate) fn routes(records: &dyn Records, key: &str) -> Result<Vec<Arc<Route>>, Fault> {
+pub(crate) fn routes(records: &dyn Records, key: &str) -> Result<Place, Fault> {
     let stored: Option<Stored<Vec<Route>>> = get(records, key)?;
     Ok(stored.into_iter().flat_map(|stored| stored.value).map(Arc::new).collect())
 }

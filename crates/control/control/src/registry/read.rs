@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use store::{Entry, Records, Version};
 use types::{
     Alias, AliasName, Code, Deployment, Digest, Fault, Function, FunctionName, Revision, RevisionId, Route,
-    id::DeploymentId,
+    id::DeploymentId, route::shape,
 };
 
 /// A record's value with the version that its ETag tells.
@@ -16,7 +16,7 @@ pub(crate) struct Stored<T> {
     pub version: Version,
 }
 
-/// The place of a route.
+/// The place of a route: its host, and its path without the names of parameters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Site {
     pub host: Option<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub fn of(route: &Route) -> Self {
-        Self { host: route.host.clone(), path: route.path.clone() }
+        Self { host: route.host.clone(), path: shape(&route.path).into_owned() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Routes: who has which place, decided so that two that clash never stand together.
 //!
-//! All routes of one host and path are one record, so two functions that want the same place meet in it. `/<function>/…`
+//! All routes of one host and shape of path are one record, so two functions that want the same place meet in it. `/<function>/…`
 //! is every function's by default. An explicit route wins over it, so a *new* function is refused while another one has
 //! a route that would take its whole default place; an existing function's default place may be taken knowingly.
 
@@ -10,7 +10,7 @@ use super::{
 };
 use std::collections::BTreeMap;
 use store::{Records, Txn, Version};
-use types::{Code, Fault, FunctionName, Route, Timestamp, manifest::check_route_path};
+use types::{Code, Fault, FunctionName, Route, Timestamp};
 
 /// Bounds what one function adds to the picture that every server holds.
 const ROUTES_MAX: usize = 1000;
@@ -118,29 +118,12 @@ fn conflict(route: &Route, other: &FunctionName) -> Fault {
     Fault::new(Code::RouteConflict, format!("`{host}{}` ({methods}) belongs to function `{other}`", route.path))
 }
 
-/// A route as it is stored: host in lower case, methods in upper case, sorted, each once.
+/// A route that somebody asks for, as it is stored.
 ///
 /// # Errors
 /// `bad_request`.
-fn normal(mut route: Route) -> Result<Route, Fault> {
-    let bad = |detail: String| Fault::new(Code::BadRequest, detail);
-    check_route_path(&route.path).map_err(|fault| bad(fault.detail.into_owned()))?;
-    if let Some(host) = &mut route.host {
-        host.make_ascii_lowercase();
-        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
-            return Err(bad(format!("host: `{host}` is no host name")));
-        }
-    }
-    for method in &mut route.methods {
-        method.make_ascii_uppercase();
-        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
-            return Err(bad(format!("methods: `{method}` is no method")));
-        }
-    }
-    route.methods.sort();
-    route.methods.dedup();
-    route.from_manifest = false;
-    Ok(route)
+fn explicit(route: Route) -> Result<Route, Fault> {
+    Ok(Route { from_manifest: false, ..route.normal()? })
 }
 
 impl Registry {
@@ -149,7 +132,7 @@ impl Registry {
     /// # Errors
     /// `bad_request`, `function_not_found`, `alias_not_found`, `route_conflict`, `storage_full`.
     pub(crate) async fn put_route(&self, route: Route) -> Result<Route, Fault> {
-        let route = normal(route)?;
+        let route = explicit(route)?;
         let name = &route.function;
         let now = Timestamp::from(std::time::SystemTime::now());
         let plan = || {
@@ -173,7 +156,7 @@ impl Registry {
     /// # Errors
     /// `bad_request`, `function_not_found`, `route_not_found`, `storage_full`.
     pub(crate) async fn delete_route(&self, route: Route) -> Result<(), Fault> {
-        let route = normal(route)?;
+        let route = explicit(route)?;
         let name = &route.function;
         let now = Timestamp::from(std::time::SystemTime::now());
         let plan = || {
@@ -182,10 +165,10 @@ impl Registry {
             let same = |other: &Route| {
                 let mut methods = other.methods.clone();
                 methods.sort();
-                methods == route.methods
+                methods == route.methods && other.headers == route.headers && other.path == route.path
             };
             if plan.remove(name, &Site::of(&route), same)? == 0 {
-                let detail = format!("`{name}` has no route `{}` with these methods", route.path);
+                let detail = format!("`{name}` has no route `{}` with these methods and headers", route.path);
                 return Err(Fault::new(Code::RouteNotFound, detail));
             }
             let txn = plan.finish(&mut owner.value, Txn::new().version(key::function(name), owner.version))?;

@@ -37,7 +37,7 @@ async fn a_deploy_goes_live_whole() {
 
     assert_eq!(world.ensured(), ["hello@1"]);
     assert_eq!(world.served("hello", "live"), Some(vec![(1, 100)]));
-    assert_eq!(world.snapshots.borrow().routes[0].path, "/hi/*");
+    assert_eq!(world.snapshots.borrow().routes.values().next().unwrap()[0].path, "/hi/*");
     let detail: FunctionDetail = world.get("/v1/functions/hello").await.json();
     assert_eq!((detail.revisions.len(), detail.aliases.len(), detail.routes.len()), (1, 1, 1));
 
