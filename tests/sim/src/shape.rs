@@ -57,7 +57,13 @@ impl Shape {
         match self {
             Self::Step => f64::from(second >= 60),
             Self::Ramp => (0.1 + 0.9 * time / 500.0).min(1.0),
-            Self::Spike => if matches!(second, 180..195 | 420..435) { 1.0 } else { 0.1 },
+            Self::Spike => {
+                if matches!(second, 180..195 | 420..435) {
+                    1.0
+                } else {
+                    0.1
+                }
+            }
             Self::Diurnal => 0.55 - 0.45 * (time / 3600.0 * std::f64::consts::TAU).cos(),
             Self::OnOff => f64::from(second % 90 < 30),
             Self::Sparse => 0.02,

@@ -57,7 +57,8 @@ impl World {
         let dispatcher = Dispatcher::new(dispatch::Options::default(), &chassis::metrics::Metrics::default());
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&target)));
         let shutdown = Shutdown::new();
-        let (peer, directory) = (Arc::clone(&host) as Arc<dyn Host>, Arc::new(dispatcher.clone()) as Arc<dyn Directory>);
+        let (peer, directory) =
+            (Arc::clone(&host) as Arc<dyn Host>, Arc::new(dispatcher.clone()) as Arc<dyn Directory>);
         let (demand, fleet): (Arc<dyn Demand>, _) = match setup.scaler {
             Scaler::Mayfly => {
                 let options = fleet::Options { starts_max: 10_000, wall: setup.wall, ..fleet::Options::default() };
@@ -81,7 +82,8 @@ impl World {
         let (dispatcher, target, now) = (self.dispatcher.clone(), Arc::clone(&self.target), clock::now());
         let mut request = http::Request::new(Body::Empty);
         request.extensions_mut().insert(Takes(takes));
-        let call = Call { id: InvocationId::random(), request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
+        let call =
+            Call { id: InvocationId::random(), request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
         tokio::spawn(async move { dispatcher.invoke(&target, call).await.is_ok() })
     }
 

@@ -32,6 +32,14 @@ fn knative_is_beaten_on_waiting_at_no_more_instance_seconds() {
                 report
             });
             assert_eq!((ours.failed, ours.cut), (0, 0));
+            let (limit, what) = (theirs.wait_p99 + Duration::from_millis(100), load);
+            assert!(ours.wait_p99 <= limit, "{what:?}: waits of {:?}", ours.wait_p99);
+            let ratio = ours.instance_seconds / theirs.instance_seconds;
+            assert!(ratio <= 1.2, "{what:?}: {ratio:.2} of the instance-seconds");
+            // Where the load changes fast, on both.
+            if matches!(shape, Shape::Spike | Shape::OnOff) {
+                assert!(ours.wait_p99 < theirs.wait_p99 && ratio < 0.8, "{what:?}: {ratio:.2}, {:?}", ours.wait_p99);
+            }
             if ours.wait_p99 > theirs.wait_p99 || ours.instance_seconds > theirs.instance_seconds {
                 lost.push(format!("{} {rate}/s {ms} ms", shape.as_str()));
             }
@@ -56,7 +64,8 @@ fn long_calls_in_flight_survive_scale_down() {
             let mut arrivals: Vec<_> = (0..20)
                 .map(|n| Arrival { at: Duration::from_millis(2000 + n * 400), takes: Duration::from_secs(50) })
                 .collect();
-            let short = (0..400).map(|n| Arrival { at: Duration::from_millis(n * 20), takes: Duration::from_millis(500) });
+            let short =
+                (0..400).map(|n| Arrival { at: Duration::from_millis(n * 20), takes: Duration::from_millis(500) });
             arrivals.extend(short);
             arrivals.sort_by_key(|one| one.at);
             let report = world.run(&arrivals, Duration::from_secs(120)).await;

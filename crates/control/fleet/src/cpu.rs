@@ -14,7 +14,8 @@ pub(crate) type Meters = HashMap<InstanceId, Duration>;
 impl Fleet {
     /// Core seconds by revision. Only those that scale by CPU are asked about: the answer costs a look at `/proc`.
     pub(crate) fn cpu(&self, loads: &[Load]) -> HashMap<RevisionId, f32> {
-        let asked: HashSet<&RevisionId> = loads.iter().filter(|load| by_cpu(load)).map(|load| &load.revision.id).collect();
+        let asked: HashSet<&RevisionId> =
+            loads.iter().filter(|load| by_cpu(load)).map(|load| &load.revision.id).collect();
         if asked.is_empty() {
             return HashMap::new();
         }

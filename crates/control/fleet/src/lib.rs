@@ -153,7 +153,11 @@ impl Fleet {
             };
             let snapshot = Arc::clone(&self.0.snapshots.borrow());
             let view = View { snapshot: &snapshot, now: clock::now(), wall: (self.0.options.wall)(), tick };
-            if tick { self.look(&view, &standing) } else { self.look_at_nudged(&view) }
+            if tick {
+                self.look(&view, &standing)
+            } else {
+                self.look_at_nudged(&view)
+            }
             if view.now.duration_since(saved) >= SAVE_EVERY {
                 saved = view.now;
                 task::spawn("save the demand of the last days", self.clone().save());

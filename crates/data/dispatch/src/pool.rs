@@ -188,7 +188,8 @@ impl Pool {
             let (waiter, granted) = {
                 let mut state = self.state.lock();
                 let Some(front) = state.waiters.front() else { return };
-                let info = CallInfo { waited: clock::now().saturating_duration_since(front.info.arrived), ..front.info };
+                let info =
+                    CallInfo { waited: clock::now().saturating_duration_since(front.info.arrived), ..front.info };
                 let Some(granted) = self.take(&mut state, info) else { return };
                 let Some(waiter) = state.waiters.pop_front() else { return };
                 (waiter, granted)
@@ -261,7 +262,8 @@ impl Pool {
         let now = state.calls();
         let peak = std::mem::replace(&mut state.peak, now);
         let (at, usual_start) = (clock::now(), state.usual_start);
-        let oldest = state.waiters.front().map_or(Duration::ZERO, |first| at.saturating_duration_since(first.info.arrived));
+        let oldest =
+            state.waiters.front().map_or(Duration::ZERO, |first| at.saturating_duration_since(first.info.arrived));
         state.meter.changed(at, now);
         let activity = state.meter.sums(usual_start, oldest);
         let instances = state.slots.iter().map(|slot| InstanceLoad {

@@ -30,7 +30,11 @@ fn one(scaling: &Scaling, now: Timestamp, paint: Paint) -> String {
     let age = table::age(now, scaling.time);
     let mut text = format!("{}  wants {wanted}: {}\n", paint.bold(&scaling.revision.to_string()), scaling.reason);
     let _ = writeln!(text, "ready {ready} · starting {starting} · draining {draining} · decided {age} ago");
-    let _ = writeln!(text, "min {} · max {} · slots {} · may start {} now", limits.min, limits.max, limits.slots, limits.growth);
+    let _ = writeln!(
+        text,
+        "min {} · max {} · slots {} · may start {} now",
+        limits.min, limits.max, limits.slots, limits.growth
+    );
     let _ = writeln!(
         text,
         "calls now {} ({} wait) · average {:.2} · peak {} · {:.1} a second · {} each · start {}",
