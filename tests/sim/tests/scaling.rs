@@ -32,6 +32,14 @@ fn knative_is_beaten_on_waiting_at_no_more_instance_seconds() {
                 report
             });
             assert_eq!((ours.failed, ours.cut), (0, 0));
+            let (limit, what) = (theirs.wait_p99 + Duration::from_millis(100), load);
+            assert!(ours.wait_p99 <= limit, "{what:?}: waits of {:?}", ours.wait_p99);
+            let ratio = ours.instance_seconds / theirs.instance_seconds;
+            assert!(ratio <= 1.2, "{what:?}: {ratio:.2} of the instance-seconds");
+            // Where the load changes fast, on both.
+            if matches!(shape, Shape::Spike | Shape::OnOff) {
+                assert!(ours.wait_p99 < theirs.wait_p99 && ratio < 0.8, "{what:?}: {ratio:.2}, {:?}", ours.wait_p99);
+            }
             if ours.wait_p99 > theirs.wait_p99 || ours.instance_seconds > theirs.instance_seconds {
                 lost.push(format!("{} {rate}/s {ms} ms", shape.as_str()));
             }

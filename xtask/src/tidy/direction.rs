@@ -71,6 +71,9 @@ fn never(from: &Crate, to: &Dependency) -> Option<String> {
     (to.kind != Kind::Dev || house_rule_holds_in_tests(from)).then(|| why.to_owned())
 }
 
+/// What the simulation runs in virtual time: the real deciders, which no command line can show a held clock.
+const SIM_DRIVES: [&str; 5] = ["types", "wire", "chassis", "dispatch", "fleet"];
+
 /// What a crate promises not to know it may still test with, but the nouns stay nouns.
 fn house_rule_holds_in_tests(from: &Crate) -> bool {
     from.name == "types"
@@ -81,6 +84,9 @@ fn refusal(from: &Crate, to: &Crate, kind: Kind) -> Option<String> {
     let pair = (from.name.as_str(), to.name.as_str());
     if kind == Kind::Dev && IN_TESTS.iter().any(|(a, b, _)| (*a, *b) == pair) {
         return None;
+    }
+    if from.name == "sim" {
+        return (!SIM_DRIVES.contains(&pair.1)).then(|| "the simulation drives dispatch and fleet, and nothing else".into());
     }
     if from.name == "guest" {
         return (!GUEST_MAY.contains(&pair.1)).then(|| "the guest stands on nothing of ours but types".into());

@@ -13,9 +13,12 @@ use wire::Load;
 
 /// The last seconds of the window, which say that something has changed.
 const PANIC: usize = 6;
-/// Where the manifest says nothing: long enough that the next burst of many finds its instances, short enough that the
-/// last one's are not paid for. Measured in `tests/sim`.
-const DOWN_DELAY: Duration = Duration::from_secs(30);
+/// Where the manifest says nothing. The averages fall slowly by themselves; longer costs more than it saves in waits:
+/// measured in `tests/sim`.
+const DOWN_DELAY: Duration = Duration::from_secs(3);
+
+/// Seconds that a moment's crowd is held beyond its own second: a peak of chance is not paid for over the whole delay.
+const CROWD_DELAY: u64 = 0;
 
 /// What follows from a look.
 struct Order {
@@ -52,9 +55,15 @@ impl Fleet {
         let decision = decide(&facts, &policy);
         let delay = load.revision.spec.scale.down_delay.map_or(DOWN_DELAY, types::Millis::duration).as_secs();
         let held = match facts.used_lately || decision.asked > 0 {
-            true => track.held.most(second, decision.asked, delay),
+            true => {
+                let crowd = track.crowd.most(second, decision.asked, delay.min(CROWD_DELAY));
+                track.held.most(second, decision.lasting, delay).max(crowd)
+            }
             // Idle for longer than it is to stay: nothing holds it any more.
-            false => track.held.most(second, 0, 0),
+            false => {
+                track.crowd.most(second, 0, 0);
+                track.held.most(second, 0, 0)
+            }
         };
         let wanted = held.clamp(policy.min, policy.max.max(policy.min));
         let draining = load.instances.len() as u32 - facts.ready;

@@ -20,6 +20,7 @@ pub(crate) struct Track {
     pub(crate) last_used: Instant,
     pub(crate) windows: Windows,
     pub(crate) held: Held,
+    pub(crate) crowd: Held,
     pub(crate) budget: Budget,
     pub(crate) calendar: Calendar,
     /// Events that wait outside of dispatch.
@@ -47,6 +48,7 @@ impl Track {
             last_used: now,
             windows: Windows::default(),
             held: Held::default(),
+            crowd: Held::default(),
             budget: Budget::new(growth, now),
             calendar: Calendar::new(scale),
             lag: 0,
@@ -126,6 +128,7 @@ impl Track {
         size_of::<Self>() - size_of::<Windows>()
             + self.windows.bytes()
             + self.held.bytes()
+            + self.crowd.bytes()
             + self.verdict.as_ref().map_or(0, |verdict| size_of_val(&**verdict))
     }
 }
