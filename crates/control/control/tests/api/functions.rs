@@ -174,7 +174,10 @@ async fn a_limit_is_set_served_lifted_and_gone_with_its_function() {
     assert_eq!((world.get(limit).await.text().to_owned(), served()), (r#"{"calls":null}"#.to_owned(), None));
     for calls in [7, 0] {
         assert_eq!(world.ask(Method::PUT, limit, format!(r#"{{"calls":{calls}}}"#)).await.status, 200);
-        assert_eq!((world.get(limit).await.text().to_owned(), served()), (format!(r#"{{"calls":{calls}}}"#), Some(calls)));
+        assert_eq!(
+            (world.get(limit).await.text().to_owned(), served()),
+            (format!(r#"{{"calls":{calls}}}"#), Some(calls))
+        );
     }
     assert_eq!(world.ask(Method::PUT, limit, r#"{"calls":-1}"#).await.code(), Code::BadRequest);
     let other = World::on(world.disk.clone()).await;
