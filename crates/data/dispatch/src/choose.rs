@@ -35,7 +35,7 @@ fn by_weight(revisions: &[Weighted], ball: u8) -> Option<&Arc<Revision>> {
         }
         ball -= weighted.weight;
     }
-    others().last().map(|last| &last.revision)
+    others().next_back().map(|last| &last.revision)
 }
 
 /// 0 to 99, the same for the same caller: of what the first revision that has something to stick by names.

@@ -100,7 +100,8 @@ impl Pool {
         let ready = state.slots.iter().filter(|slot| !slot.draining).count() as u32;
         let max = self.policy.slots_max / self.policy.slots.max(1);
         let slots = ready.max(max).saturating_mul(state.limit(&self.policy)).max(1);
-        Some(state.usual_hold * (state.waiters.len() as u32 + 1) / slots)
+        // A quarter more than the mean says: who waits to the bound and is refused then has lost the most.
+        Some(state.usual_hold * (state.waiters.len() as u32 + 1) / slots * 5 / 4)
     }
 
     fn wait_limit(&self, usual_start: Duration) -> Duration {

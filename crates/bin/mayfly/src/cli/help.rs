@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Verbs in the order one meets them. A test holds that every visible verb stands here exactly once.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["up", "dev", "init"]),
-    ("Ship", &["deploy", "alias", "rollback", "route"]),
+    ("Ship", &["deploy", "alias", "rollback", "limit", "route"]),
     ("Call and watch", &["invoke", "logs", "invocations", "deployments"]),
     ("Look and tidy", &["list", "describe", "delete", "info"]),
 ];

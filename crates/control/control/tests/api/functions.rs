@@ -164,3 +164,31 @@ async fn the_platform_says_what_it_has() {
     assert!(!has("nodejs").available && has("nodejs").detail.contains("Install Node.js"), "{info:?}");
     assert_eq!(info.runtimes.len(), 7);
 }
+
+#[tokio::test]
+async fn a_limit_is_set_served_lifted_and_gone_with_its_function() {
+    let world = World::new().await;
+    world.live("hello", "v1").await;
+    let limit = "/v1/functions/hello/limit";
+    let served = || world.snapshots.borrow().limits.get("hello").copied();
+    assert_eq!((world.get(limit).await.text().to_owned(), served()), (r#"{"calls":null}"#.to_owned(), None));
+    for calls in [7, 0] {
+        assert_eq!(world.ask(Method::PUT, limit, format!(r#"{{"calls":{calls}}}"#)).await.status, 200);
+        assert_eq!(
+            (world.get(limit).await.text().to_owned(), served()),
+            (format!(r#"{{"calls":{calls}}}"#), Some(calls))
+        );
+    }
+    assert_eq!(world.ask(Method::PUT, limit, r#"{"calls":-1}"#).await.code(), Code::BadRequest);
+    let other = World::on(world.disk.clone()).await;
+    assert_eq!(other.snapshots.borrow().limits.get("hello"), Some(&0), "it survives a restart");
+    assert_eq!(world.ask(Method::PUT, limit, r#"{"calls":null}"#).await.status, 200);
+    assert_eq!(served(), None);
+    assert_eq!(
+        world.ask(Method::PUT, "/v1/functions/none/limit", r#"{"calls":1}"#).await.code(),
+        Code::FunctionNotFound
+    );
+    assert_eq!(world.ask(Method::PUT, limit, r#"{"calls":3}"#).await.status, 200);
+    assert_eq!(world.ask(Method::DELETE, "/v1/functions/hello", "").await.status, 204);
+    assert_eq!(served(), None);
+}
