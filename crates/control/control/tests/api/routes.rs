@@ -33,6 +33,16 @@ async fn two_functions_never_have_the_same_place() {
     assert_eq!(again.methods, ["GET"], "its own route gives way");
     assert_eq!(world.ask(Method::PUT, "/v1/routes", route("/a/*", "two", &["PUT"])).await.status, 200);
 
+    // Names of parameters are no part of a place; headers tell routes of one place apart.
+    assert_eq!(world.ask(Method::PUT, "/v1/routes", route("/users/{id}", "one", &[])).await.status, 200);
+    assert_eq!(
+        world.ask(Method::PUT, "/v1/routes", route("/users/{name}", "two", &[])).await.code(),
+        Code::RouteConflict
+    );
+    let beta = r#"{"path":"/users/{name}","function":"two","alias":"live","headers":{"X-Beta":"1"}}"#;
+    assert_eq!(world.ask(Method::PUT, "/v1/routes", beta).await.status, 200);
+    assert_eq!(world.ask(Method::PUT, "/v1/routes", route("/users/me", "two", &[])).await.status, 200);
+
     // Many at once for one place: one gets it.
     let fight = ["one", "two"].repeat(8).into_iter().map(|name| {
         let world = &world;
