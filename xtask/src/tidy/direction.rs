@@ -86,7 +86,8 @@ fn refusal(from: &Crate, to: &Crate, kind: Kind) -> Option<String> {
         return None;
     }
     if from.name == "sim" {
-        return (!SIM_DRIVES.contains(&pair.1)).then(|| "the simulation drives dispatch and fleet, and nothing else".into());
+        return (!SIM_DRIVES.contains(&pair.1))
+            .then(|| "the simulation drives dispatch and fleet, and nothing else".into());
     }
     if from.name == "guest" {
         return (!GUEST_MAY.contains(&pair.1)).then(|| "the guest stands on nothing of ours but types".into());

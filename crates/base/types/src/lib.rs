@@ -7,17 +7,17 @@
 
 pub mod api;
 pub mod cron;
-pub mod event;
 pub mod edge;
+pub mod event;
 pub mod fault;
 pub mod id;
 pub mod manifest;
 pub mod protocol;
 pub mod record;
 pub mod resilience;
+pub mod route;
 pub mod scale;
 pub mod scaling;
-pub mod route;
 pub mod spec;
 pub mod traffic;
 pub mod unit;

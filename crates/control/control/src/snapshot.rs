@@ -139,8 +139,7 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
 fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     let (entries, watch) = records.list_and_watch("");
     let version = records.version().0;
-    let mut state =
-        State { watch, functions: OrdMap::new(), routes: OrdMap::new(), limits: Default::default() };
+    let mut state = State { watch, functions: OrdMap::new(), routes: OrdMap::new(), limits: Default::default() };
     let mut dirty = Dirty::default();
     entries.iter().for_each(|entry| dirty.add(&entry.key));
     for name in dirty.functions {

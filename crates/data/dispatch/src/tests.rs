@@ -1,9 +1,9 @@
 //! The dispatcher with peers in process: fake instances that answer when they are told, and a clock that is held.
 
 use super::*;
-use std::time::Instant;
 use parking_lot::Mutex;
 use std::collections::HashMap as Map;
+use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 use types::{AliasName, Code, Digest, InstanceId, InvocationId, Manifest, Timestamp, record::Outcome};
 use wire::{Directory, End, Invocations, Link, Permit, Shape, Started, Weighted};
