@@ -59,7 +59,7 @@ impl Knative {
                     let second = clock::now().duration_since(epoch).as_secs();
                     let load = self.load();
                     memory.see(&load, second);
-                    if second % TICK.as_secs() == 0 {
+                    if second.is_multiple_of(TICK.as_secs()) {
                         self.follow(&load, memory.desired(&load, self.slots()));
                     }
                 }

@@ -95,7 +95,6 @@ fn refusal(from: &Crate, to: &Crate, kind: Kind) -> Option<String> {
     match (from.plane, to.plane) {
         (_, Plane::Outside) => Some("nothing depends on tests, benches or chores".into()),
         // The simulation runs the roles themselves, in virtual time.
-        (Plane::Outside, _) if from.name == "sim" => None,
         (Plane::Outside, _) => Some(
             "what tests, measures or keeps the house knows it from outside: its command line, API and /proc".into(),
         ),

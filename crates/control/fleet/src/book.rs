@@ -50,7 +50,7 @@ impl Book {
     }
 
     /// What is to be written, and where to; `None` where nothing changed. Writing is the caller's, off the runtime.
-    pub(crate) fn to_save(&mut self) -> Option<(PathBuf, Vec<u8>)> {
+    pub(crate) fn due_save(&mut self) -> Option<(PathBuf, Vec<u8>)> {
         let file = self.file.clone()?;
         if !std::mem::replace(&mut self.dirty, false) {
             return None;
@@ -97,15 +97,15 @@ mod tests {
         let (name, other): (FunctionName, FunctionName) = ("a".parse().unwrap(), "b".parse().unwrap());
         let day = 24 * 3600 * 1000;
         let mut book = Book::open(Some(file.clone()));
-        assert!(book.to_save().is_none(), "nothing to save");
+        assert!(book.due_save().is_none(), "nothing to save");
         for days in 100..103 {
             book.note(&name, Timestamp(days * day), 7.0);
         }
         book.note(&other, Timestamp(100 * day), 7.0);
         book.retain(|function| *function == name);
-        let (path, bytes) = book.to_save().unwrap();
+        let (path, bytes) = book.due_save().unwrap();
         write(&path, &bytes).unwrap();
-        assert!(book.to_save().is_none(), "saved");
+        assert!(book.due_save().is_none(), "saved");
         let again = Book::open(Some(file.clone()));
         assert_eq!(again.predict(&name, Timestamp(103 * day)), 7.0);
         assert_eq!(again.histories.len(), 1);

@@ -17,9 +17,6 @@ const PANIC: usize = 6;
 /// measured in `tests/sim`.
 const DOWN_DELAY: Duration = Duration::from_secs(3);
 
-/// Seconds that a moment's crowd is held beyond its own second: a peak of chance is not paid for over the whole delay.
-const CROWD_DELAY: u64 = 0;
-
 /// What follows from a look.
 struct Order {
     start: u32,
@@ -56,7 +53,8 @@ impl Fleet {
         let delay = load.revision.spec.scale.down_delay.map_or(DOWN_DELAY, types::Millis::duration).as_secs();
         let held = match facts.used_lately || decision.asked > 0 {
             true => {
-                let crowd = track.crowd.most(second, decision.asked, delay.min(CROWD_DELAY));
+                // Held for its own second only: a peak of chance is not paid for over the whole delay.
+                let crowd = track.crowd.most(second, decision.asked, 0);
                 track.held.most(second, decision.lasting, delay).max(crowd)
             }
             // Idle for longer than it is to stay: nothing holds it any more.

@@ -215,7 +215,7 @@ impl Fleet {
     }
 
     async fn save(self) {
-        let Some((file, bytes)) = self.0.book.lock().to_save() else { return };
+        let Some((file, bytes)) = self.0.book.lock().due_save() else { return };
         let written = tokio::task::spawn_blocking(move || book::write(&file, &bytes)).await;
         if let Err(error) = written.map_err(std::io::Error::other).flatten() {
             tracing::warn!(%error, "the demand of the last days cannot be kept");
