@@ -57,7 +57,7 @@ fn two_runs_are_the_same() {
 
 #[test]
 fn long_calls_in_flight_survive_scale_down() {
-    let report = in_virtual_time(async {
+    in_virtual_time(async {
         for manifest in ["[scale]\nidle='5s'\ndown_delay='0s'", "concurrency=4\n[scale]\nidle='5s'\ndown_delay='0s'"] {
             let world = World::new(&Setup::new(Scaler::Mayfly, manifest, START), 3);
             // 20 calls of 50 s among many short ones, which leave: scale-downs happen all the time.
@@ -74,7 +74,6 @@ fn long_calls_in_flight_survive_scale_down() {
             assert_eq!(world.host.running(), 0, "all of it is gone in the end");
         }
     });
-    report
 }
 
 #[test]

@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body::Frame;
 use serde::Serialize;
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, BufWriter, Write},
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
     time::{Instant, SystemTime},
@@ -221,13 +221,13 @@ type Out = BufWriter<Box<dyn Write + Send>>;
 fn open(path: &Path) -> io::Result<Out> {
     let out: Box<dyn Write + Send> = match path.as_os_str() == "-" {
         true => Box::new(io::stdout()),
-        false => Box::new(OpenOptions::new().create(true).append(true).open(path).map(File::from)?),
+        false => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
     };
     Ok(BufWriter::with_capacity(64 << 10, out))
 }
 
 /// Writes until the last sender is gone. Lines reach the file at once where there is time, in blocks where there is none.
-fn write(receiver: &Receiver<Message>, mut out: Out, path: &PathBuf) {
+fn write(receiver: &Receiver<Message>, mut out: Out, path: &Path) {
     let mut told = Told::default();
     while let Ok(first) = receiver.recv() {
         let mut next = Some(first);
@@ -265,5 +265,44 @@ impl Told {
             tracing::error!(%error, "the access log cannot be written");
         }
         self.0 = result.is_err();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_behind_drops_lines_and_counts_them() {
+        // A writer that never reads: a disk that stands still.
+        let (sender, receiver) = sync_channel(2);
+        let log = Log { sender, dropped: Counter::default() };
+        let request = Request::get("/x").body(wire::Body::Empty).unwrap();
+        for _ in 0..5 {
+            log.entry(&request, InvocationId::random(), false, Instant::now()).finish(true);
+        }
+        assert_eq!((log.dropped.get(), receiver.try_iter().count()), (3, 2));
+    }
+
+    #[test]
+    fn lines_are_all_there_once_the_writer_has_ended() {
+        let folder = std::env::temp_dir().join(format!("mayfly-access-{}", InvocationId::random()));
+        let (log, writer) = Log::start(&folder, &Metrics::default()).unwrap();
+        let request = Request::get("/x?y=z").body(wire::Body::Empty).unwrap();
+        for n in 0..500_u16 {
+            let mut entry = log.entry(&request, InvocationId::random(), true, Instant::now());
+            entry.head(n, &HeaderMap::new(), None, true);
+            entry.finish(true);
+        }
+        drop(log);
+        writer.join();
+        let text = std::fs::read_to_string(&folder).unwrap();
+        std::fs::remove_file(&folder).unwrap();
+        let statuses: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["status"].clone())
+            .collect();
+        assert!(statuses.into_iter().eq(0..500), "{text}");
     }
 }

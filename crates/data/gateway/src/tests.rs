@@ -375,5 +375,36 @@ fn too_many_calls_are_refused_with_the_time_to_wait() {
     // A deploy that does not change the limit gives nobody a new bucket.
     house.snapshots.send(Arc::new(with_edge(&format!("timeout = '9s'\n{edge}")))).unwrap();
     assert_eq!(ask("a").status, 429);
+
+/// Reads to the end of the connection.
+fn whole(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn what_cannot_be_parsed_is_told_as_a_problem() {
+    let house = House::new(ok);
+    for request in ["nonsense\r\n\r\n", "GET /hello HTTP/1.1\r\nhost : a\r\n\r\n"] {
+        let reply = Reply::read(house.send(request));
+        let problem: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert_eq!((reply.status, problem["code"].as_str()), (400, Some("bad_request")), "{request}");
+        assert_eq!(reply.headers["connection"], "close");
+    }
+    // Behind a good request on the same connection, too.
+    let text = whole(house.send("GET /hello HTTP/1.1\r\nhost: a\r\n\r\nnonsense\r\n\r\n"));
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.contains("\"code\":\"bad_request\""), "{text}");
+    house.stop();
+}
+
+#[test]
+fn a_body_that_looks_like_a_refusal_is_left_alone() {
+    const FAKE: &str = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let house = House::new(|_| async { Ok(Response::new(Body::from(FAKE))) });
+    let two = "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()
+        + "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let text = whole(house.send(&two));
+    assert_eq!((text.matches(FAKE).count(), text.matches("HTTP/1.1 200 OK").count()), (2, 2), "{text}");
     house.stop();
 }

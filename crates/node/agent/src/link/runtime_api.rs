@@ -366,3 +366,25 @@ fn refuse(status: StatusCode, kind: &'static str) -> Response<Body> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_told_as_xray_writes_it() {
+        let id = "0f8fad5b-d9cb-469f-a165-70867728950e".parse().unwrap();
+        for (parent, want) in [
+            (
+                Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=0",
+            ),
+            (Some("nonsense"), "Root=1-0f8fad5b-d9cb469fa16570867728950e;Sampled=0"),
+            (None, "Root=1-0f8fad5b-d9cb469fa16570867728950e;Sampled=0"),
+        ] {
+            let parent = parent.map(HeaderValue::from_static);
+            assert_eq!(trace_id(parent.as_ref(), id), want);
+        }
+    }
+}
