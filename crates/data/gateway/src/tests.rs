@@ -375,6 +375,8 @@ fn too_many_calls_are_refused_with_the_time_to_wait() {
     // A deploy that does not change the limit gives nobody a new bucket.
     house.snapshots.send(Arc::new(with_edge(&format!("timeout = '9s'\n{edge}")))).unwrap();
     assert_eq!(ask("a").status, 429);
+    house.stop();
+}
 
 /// Reads to the end of the connection.
 fn whole(mut stream: TcpStream) -> String {
