@@ -3,7 +3,6 @@
 use super::*;
 use parking_lot::Mutex;
 use std::collections::HashMap as Map;
-use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 use types::{AliasName, Code, Digest, InstanceId, InvocationId, Manifest, Timestamp, record::Outcome};
 use wire::{Directory, End, Invocations, Link, Permit, Shape, Started, Weighted};
@@ -114,7 +113,7 @@ impl House {
     }
 
     fn ask(&self, request: http::request::Builder) -> (InvocationId, Answering) {
-        let (id, now) = (InvocationId::random(), Instant::now());
+        let (id, now) = (InvocationId::random(), clock::now());
         let request = request.body(Body::Empty).unwrap();
         let call = Call { id, request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
         let (dispatcher, target) = (self.dispatcher.clone(), self.target.clone());
@@ -454,11 +453,7 @@ async fn a_call_that_would_wait_too_long_is_refused_at_once() {
     let (fake, _) = house.add();
     let (first, call) = house.call();
     settle().await;
-    // Calls take 40 ms of the wall's time, which the dispatcher measures.
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(40) {
-        std::thread::yield_now();
-    }
+    tokio::time::advance(Duration::from_millis(40)).await;
     fake.end(first, Ok(End::ok(200)));
     assert!(call.await.unwrap().is_ok());
     let calls: Vec<_> = (0..8).map(|_| house.call()).collect();
