@@ -34,7 +34,7 @@ mod wait;
 use chassis::clock;
 use emergency::Emergency;
 use limit::Limits;
-use pool::{Asked, Granted, House, Pool};
+use pool::{House, Pool};
 use stale::Stale;
 use std::{
     collections::HashMap,
@@ -42,7 +42,6 @@ use std::{
     time::Duration,
 };
 use types::{Event, Fault, FunctionName, Invocation, Revision, RevisionId};
-use wait::Waiting;
 use wire::{Body, BoxFuture, Call, Demand, Host, Invoke, Logs, Refusal, Snapshots, Tally, Target};
 
 /// The dispatcher's limits.
@@ -135,7 +134,7 @@ impl Dispatcher {
         match self.serve(&pool, call).await {
             Ok(response) => Ok(response),
             // Nobody could be asked: something better than the fault, where the owner has it.
-            Err(refusal) => Box::pin(self.degrade(&pool, refusal)).await,
+            Err(refusal) => self.degrade(&pool, refusal).await,
         }
     }
 
@@ -149,7 +148,7 @@ impl Dispatcher {
         let keep = pool.stale.as_ref().and_then(|stale| Some((stale, Stale::key(&call.request)?)));
         // A slot of a little loaded instance, or a bounded wait for one.
         let asked = pool.ask(&call, near);
-        let mut slot = granted(pool, asked).await;
+        let mut slot = pool.settle(asked).await;
         let mut offers = 0;
         loop {
             let (link, permit) = match slot {
@@ -164,9 +163,7 @@ impl Dispatcher {
             let spare = pool.policy.hedge.and_then(|patience| Some((patience, hedge::copy(&call)?)));
             let answer = match spare {
                 None => link.call(call, permit).await,
-                Some((patience, spare)) => {
-                    Box::pin(hedge::race(pool, link.call(call, permit), spare, instance, patience)).await
-                }
+                Some((patience, spare)) => hedge::race(pool, link.call(call, permit), spare, instance, patience).await,
             };
             let refusal = match answer {
                 Ok(mut response) => {
@@ -187,7 +184,7 @@ impl Dispatcher {
                 _ => return Err(refusal.fault.into()),
             };
             let Some(asked) = pool.ask_again(&call, instance) else { return Err(refusal.fault.into()) };
-            slot = granted(pool, asked).await;
+            slot = pool.settle(asked).await;
         }
     }
 
@@ -212,14 +209,6 @@ impl Dispatcher {
 }
 
 const REVISION: &str = types::api::REVISION_HEADER;
-
-/// A slot: mostly there at once. The wait is boxed, because its timers would make the future of every call larger.
-async fn granted(pool: &Pool, (waiting, info): Asked) -> Result<Granted, Fault> {
-    match waiting {
-        Waiting::Granted(granted) => Ok(granted),
-        waiting @ (Waiting::Queued(_) | Waiting::Refused(_)) => Box::pin(pool.settle((waiting, info))).await,
-    }
-}
 
 impl Invoke for Dispatcher {
     fn invoke<'a>(&'a self, target: &'a Target, call: Call) -> BoxFuture<'a, Result<http::Response<Body>, Fault>> {

@@ -97,8 +97,7 @@ impl Service {
         let caller = Caller { id, peer, arrived };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
         match gate {
-            // Boxed, as what is rare is here and below: it would make the future of every request larger, and that is moved.
-            Some(gate) => Box::pin(self.guarded(&gate, request, &found, caller, entry)).await,
+            Some(gate) => self.guarded(&gate, request, &found, caller, entry).await,
             None => self.pass(request, &found, caller, entry).await,
         }
     }
