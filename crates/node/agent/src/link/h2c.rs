@@ -5,7 +5,11 @@
 
 use crate::{
     address::Address,
-    link::{http::cause, limit, vitals::Vitals},
+    link::{
+        http::{cause, finish, refused},
+        limit,
+        vitals::Vitals,
+    },
 };
 use bytes::Bytes;
 use chassis::{lane::PerLane, task};
@@ -71,13 +75,7 @@ impl H2cLink {
         }
         let response = match timeout_at(deadline.into(), self.0.send(call)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(refusal)) => {
-                let end = End::fault(&refusal.fault);
-                // An instance that nobody can connect to is no more: it must not be offered the call again.
-                let outcome = if refusal.call.is_some() { Outcome::Crashed } else { end.outcome };
-                permit.finish(End { outcome, ..end });
-                return Err(refusal);
-            }
+            Ok(Err(refusal)) => return Err(refused(permit, refusal)),
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
         };
         let (parts, incoming) = response.into_parts();
@@ -96,11 +94,6 @@ impl H2cLink {
         };
         Ok(Response::from_parts(parts, Body::stream(body)))
     }
-}
-
-fn finish(permit: Permit, fault: Fault) -> Refusal {
-    permit.finish(End::fault(&fault));
-    fault.into()
 }
 
 /// `:authority` from `Host`, and no header that only HTTP/1.1 has (RFC 9113 §8.2.2).

@@ -98,13 +98,7 @@ impl HttpLink {
         }
         let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(refusal)) => {
-                let end = End::fault(&refusal.fault);
-                // An instance that nobody can connect to is no more: it must not be offered the call again.
-                let outcome = if refusal.call.is_some() { Outcome::Crashed } else { end.outcome };
-                permit.finish(End { outcome, ..end });
-                return Err(refusal);
-            }
+            Ok(Err(refusal)) => return Err(refused(permit, refusal)),
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
         };
         let (parts, mut incoming) = response.into_parts();
@@ -168,9 +162,19 @@ fn wanted(request: &mut Request<Body>) -> Option<OnUpgrade> {
     Some(upgrade)
 }
 
-fn finish(permit: Permit, fault: Fault) -> Refusal {
+/// Ends a call that the link itself refuses.
+pub(crate) fn finish(permit: Permit, fault: Fault) -> Refusal {
     permit.finish(End::fault(&fault));
     fault.into()
+}
+
+/// Ends a call that could not be sent, or broke.
+pub(crate) fn refused(permit: Permit, refusal: Refusal) -> Refusal {
+    let end = End::fault(&refusal.fault);
+    // An instance that nobody can connect to is no more: it must not be offered the call again.
+    let outcome = if refusal.call.is_some() { Outcome::Crashed } else { end.outcome };
+    permit.finish(End { outcome, ..end });
+    refusal
 }
 
 /// What of the body is here without waiting: all of it, or its first frame.
