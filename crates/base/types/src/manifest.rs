@@ -280,6 +280,35 @@ mod tests {
         assert_eq!(Manifest::parse(h2c).unwrap().spec().protocol, Protocol::H2c);
     }
 
+    /// docs/manifest.md: what it shows is good, and it names every key that there is.
+    #[test]
+    fn the_page_has_every_key() {
+        let page = include_str!("../../../../docs/manifest.md");
+        let blocks: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 2);
+        for block in blocks {
+            Manifest::parse(block).unwrap_or_else(|fault| panic!("{fault}\n{block}"));
+        }
+        let degrade = "resilience.degrade.answer";
+        let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
+        for table in tables.into_iter().chain(["access", "rate", "cors", "build"]) {
+            let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+            let text = format!("{header}unheard = 1\n");
+            let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();
+            let known = said.split_once("expected").unwrap_or_else(|| panic!("[{table}]: {said}")).1;
+            for key in known.split('`').skip(1).step_by(2).filter(|key| *key != "trigger") {
+                let places = [
+                    format!("`{key}`"),
+                    format!("`[{key}]`"),
+                    format!("`{table}.{key}`"),
+                    format!("{{ {key}"),
+                    format!(", {key}"),
+                ];
+                assert!(places.iter().any(|place| page.contains(place.as_str())), "[{table}] {key} is not on the page");
+            }
+        }
+    }
+
     #[test]
     fn bad_manifests_say_what_is_wrong() {
         for (text, code, part) in [

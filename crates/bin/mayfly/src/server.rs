@@ -38,6 +38,7 @@ pub struct Options {
     pub gateway: gateway::Options,
     /// Most calls at once of all functions together.
     pub calls_max: Option<u32>,
+    pub wasm: sandbox_wasm::Options,
 }
 
 /// A platform that runs.

@@ -115,6 +115,10 @@ pub struct UpArgs {
     /// Most calls at once of all functions together [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub calls_max: Option<u32>,
+    /// Most calls of Wasm components at once; each reserves 4 GiB of address space, not of memory
+    #[arg(long, value_name = "N", default_value_t = sandbox_wasm::Options::default().max_instances)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=18_000))]
+    pub wasm_calls_max: u32,
     /// Threads that serve requests [default: one for every two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lanes: Option<u16>,

@@ -43,6 +43,7 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         tls_listen: FREE_PORT,
         gateway: gateway::Options::default(),
         calls_max: None,
+        wasm: sandbox_wasm::Options::default(),
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };

@@ -77,7 +77,8 @@ impl Roles {
         // What an earlier process left running is ended before anything new starts.
         let sandbox = process_sandbox(data).await?;
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
-        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
+        let engine = sandbox_wasm::Engine::new(&options.wasm)?;
+        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), engine, toolchain.clone(), Arc::clone(&lanes))?;
         let dispatcher =
             Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
@@ -216,6 +217,7 @@ fn agent(
     data: &DataDir,
     blobs: Arc<Blobs>,
     sandbox: sandbox::Process,
+    engine: sandbox_wasm::Engine,
     toolchain: Toolchain,
     lanes: Arc<Lanes>,
 ) -> anyhow::Result<Agent> {
@@ -225,12 +227,6 @@ fn agent(
         logs: agent::LogOptions::new(data.root.join("logs")),
         compiler: vec!["/proc/self/exe".into(), "compile".into()],
     };
-    let deps = agent::Deps {
-        artifacts: Arc::new(Local(blobs)),
-        sandbox: Arc::new(sandbox),
-        engine: sandbox_wasm::Engine::new(&sandbox_wasm::Options::default())?,
-        toolchain,
-        lanes,
-    };
+    let deps = agent::Deps { artifacts: Arc::new(Local(blobs)), sandbox: Arc::new(sandbox), engine, toolchain, lanes };
     Ok(Agent::new(options, deps)?)
 }
