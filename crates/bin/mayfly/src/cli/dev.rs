@@ -105,7 +105,7 @@ impl Dev {
 
     async fn deploy(&self, dir: &std::path::Path) -> Outcome<(FunctionName, deploy::Done)> {
         let folder = Folder::read(dir, None)?;
-        let done = deploy::publish(&self.client, &self.progress, &folder).await?;
+        let done = deploy::publish(&self.client, &self.progress, &folder, deploy::AT_ONCE).await?;
         Ok((folder.name, done))
     }
 

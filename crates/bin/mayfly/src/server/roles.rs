@@ -98,6 +98,7 @@ impl Roles {
                 data_dir: data.root.clone(),
                 gateway_url: format!("http://{gateway_addr}"),
                 isolation: sandbox.isolation().to_string(),
+                calls_max: options.calls_max,
             },
             roles: leader::Roles {
                 blobs,
