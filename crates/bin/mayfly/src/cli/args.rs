@@ -129,6 +129,9 @@ pub struct UpArgs {
     /// Replace the platform that serves this data directory, on its own sockets and without a refused request
     #[arg(long)]
     pub take_over: bool,
+    /// SIGUSR1 stops control and fleet, and the next one starts them again: calls go on meanwhile
+    #[arg(long, hide = true)]
+    pub rehearse_outages: bool,
     #[command(flatten)]
     pub tls: TlsArgs,
     #[command(flatten)]

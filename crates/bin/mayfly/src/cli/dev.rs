@@ -44,6 +44,7 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         gateway: gateway::Options::default(),
         calls_max: None,
         wasm: sandbox_wasm::Options::default(),
+        rehearse_outages: false,
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };

@@ -9,7 +9,7 @@ use types::Canary;
 use wire::Tally;
 
 /// A share is worse where it differs by so many standard errors: looked at each second, an equally good revision is sent
-/// back less than once in a hundred steps. Source: the two-proportion z-test.
+/// back in two of a hundred steps at most. Source: the two-proportion z-test.
 const CERTAIN: f64 = 3.0;
 /// A percentile is compared where both revisions have so many successful calls: the tail needs more than the middle.
 const PERCENTILES: [(u64, u64); 3] = [(99, 1000), (95, 100), (50, 20)];
