@@ -46,11 +46,18 @@ fn an_open_circuit_leads_to_what_the_owner_says() {
     let platform = Platform::shared();
     let gateway = platform.gateway();
     let circuit = "[resilience.circuit]\ncalls_min = 2\nopen = '30s'\n";
-    platform.deploy(&Folder::python("spare", "", "def handler(event, context):\n    return 'spare ' + event['rawPath']\n"));
+    platform.deploy(&Folder::python(
+        "spare",
+        "",
+        "def handler(event, context):\n    return 'spare ' + event['rawPath']\n",
+    ));
     for (name, degrade) in [
         ("fails-fast", ""),
         ("falls-back", "[resilience.degrade]\nfallback = 'spare'\nanswer = { status = 203, body = 'later' }"),
-        ("falls-nowhere", "[resilience.degrade]\nfallback = 'nobody'\nanswer = { status = 203, type = 'text/x', body = 'later' }"),
+        (
+            "falls-nowhere",
+            "[resilience.degrade]\nfallback = 'nobody'\nanswer = { status = 203, type = 'text/x', body = 'later' }",
+        ),
         ("goes-stale", "[resilience.degrade]\nstale = '10m'\nanswer = { status = 203, body = 'later' }"),
     ] {
         platform.deploy(&Folder::python(name, &format!("{circuit}{degrade}"), FRAIL));

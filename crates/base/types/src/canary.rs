@@ -119,10 +119,16 @@ impl Canary {
             return Err(("canary.steps", format!("{} steps: want 1 to {STEPS_MAX}", self.steps.len())));
         }
         if self.steps.iter().any(|step| !(1..=99).contains(&step.weight)) {
-            return Err(("canary.steps", "a share is 1% to 99%; after the last step the new revision has all".to_owned()));
+            return Err((
+                "canary.steps",
+                "a share is 1% to 99%; after the last step the new revision has all".to_owned(),
+            ));
         }
         if let Some(pair) = self.steps.windows(2).find(|pair| pair[0].weight >= pair[1].weight) {
-            return Err(("canary.steps", format!("{} after {}: each step has more than the one before", pair[1], pair[0])));
+            return Err((
+                "canary.steps",
+                format!("{} after {}: each step has more than the one before", pair[1], pair[0]),
+            ));
         }
         let own = self.steps.iter().filter_map(|step| step.lasts).map(|lasts| ("canary.steps", lasts));
         for (key, lasts) in own.chain([("canary.every", self.every)]) {
@@ -163,7 +169,10 @@ pub enum Way {
     Manifest,
     AtOnce,
     /// These steps; everything else as the manifest's `[canary]` has it.
-    Steps { steps: Vec<Step>, every: Option<Millis> },
+    Steps {
+        steps: Vec<Step>,
+        every: Option<Millis>,
+    },
 }
 
 impl Way {
@@ -299,7 +308,13 @@ mod tests {
         let quick = Canary { steps: five, every: Millis::secs(2), ..manifest.clone() };
         assert_eq!(plan(Some("5,20"), Some("2s")), Some(quick));
         assert_eq!(Way::default().plan(None), None);
-        for (canary, every) in [(None, Some("2s")), (Some("none"), Some("2s")), (Some("x"), None), (Some("5"), Some("2")), (Some("50,5"), None)] {
+        for (canary, every) in [
+            (None, Some("2s")),
+            (Some("none"), Some("2s")),
+            (Some("x"), None),
+            (Some("5"), Some("2")),
+            (Some("50,5"), None),
+        ] {
             assert_eq!(Way::read(canary, every).unwrap_err().code, Code::BadRequest, "{canary:?} {every:?}");
         }
     }

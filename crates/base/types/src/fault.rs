@@ -84,6 +84,7 @@ codes! {
     ArchiveTooLarge "archive_too_large" 413 Function false "Leave files out with .mayflyignore, or split the function: 250 MiB unpacked is the limit.",
     BuildFailed "build_failed" 422 Function false "The build tool's own output says why: `mayfly deploy` shows it, and so does the deployment's log.",
     StartFailed "start_failed" 502 Function false "The code ended before it was ready; its last lines are in `mayfly logs NAME`.",
+    RolledBack "rolled_back" 409 Function false "The new revision did worse than the old one, which has all traffic again: `mayfly describe NAME` says why.",
     StartTimeout "start_timeout" 504 Function false "The code did not become ready in `start_timeout`: listen on $PORT or $MAYFLY_SOCKET sooner, or raise it.",
 
     // The function's, while it runs.

@@ -35,7 +35,11 @@ mod tests {
             (4, &[3], 1, false),
             (4, &[4], 1, true),
         ] {
-            assert_eq!(unreserved(max, reserved.iter().copied()), Unreserved { left, overbooked }, "{max} {reserved:?}");
+            assert_eq!(
+                unreserved(max, reserved.iter().copied()),
+                Unreserved { left, overbooked },
+                "{max} {reserved:?}"
+            );
         }
     }
 }

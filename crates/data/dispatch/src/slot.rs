@@ -144,7 +144,11 @@ mod tests {
                     None => assert_eq!(count, 3),
                 }
             }
-            assert_eq!(pick(&all, 2, Wish { near: Some(all[0].id), not: None }), Some(0), "near, and room for one more");
+            assert_eq!(
+                pick(&all, 2, Wish { near: Some(all[0].id), not: None }),
+                Some(0),
+                "near, and room for one more"
+            );
         }
     }
 }

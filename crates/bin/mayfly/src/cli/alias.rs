@@ -89,7 +89,10 @@ pub fn canaries(aliases: &[Alias], now: Timestamp) -> String {
     let told = |alias: &Alias| {
         let rollout = alias.canary.as_ref()?;
         let (to, from, since) = (rollout.to, rollout.from, table::age(now, rollout.since));
-        Some(format!("{}: revision {to} has {rollout}, since {since}; it goes back to {from} where it does worse\n", alias.name))
+        Some(format!(
+            "{}: revision {to} has {rollout}, since {since}; it goes back to {from} where it does worse\n",
+            alias.name
+        ))
     };
     aliases.iter().filter_map(told).collect()
 }

@@ -224,6 +224,9 @@ pub struct DeployArgs {
     /// How long a step lasts that has no time of its own
     #[arg(long, value_name = "TIME", requires = "canary")]
     pub every: Option<Millis>,
+    /// Stay until the last step; where all traffic goes back, the exit code is 1
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Shares of a new revision, step by step; none moves at once.

@@ -1,5 +1,7 @@
 //! `mayfly deploy`: packs a folder, uploads it, and stays with the deployment until it is live or failed.
 
+mod canary;
+
 use super::{
     Session,
     args::{DeployArgs, Steps},
@@ -33,7 +35,15 @@ pub async fn run(session: &Session, args: DeployArgs) -> Outcome {
     session.screen.result(&done.deployment, |paint| {
         let (first, second) = words(&done);
         format!("{}\n{}\n", paint.bold(&first), paint.dim(&second))
-    })
+    })?;
+    if !args.wait || done.deployment.canary.is_none() {
+        return Ok(());
+    }
+    let progress = Progress::new(&session.screen);
+    let end = canary::follow(&session.client, &progress, &done.deployment).await;
+    progress.clear();
+    let end = end?;
+    session.screen.result(&end, |paint| format!("{}\n", paint.bold(&format!("{}: {}", end.revision, end.text))))
 }
 
 /// Moves the traffic at once, whatever the manifest says: the query of a deployment.

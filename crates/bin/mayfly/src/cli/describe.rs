@@ -196,7 +196,8 @@ mod tests {
         let since = "2026-09-21T14:11:00Z".parse().unwrap();
         detail.aliases[0].canary = Some(types::canary::Rollout { from: 1, to: 2, step: 1, since, plan });
         let text = words(&detail, "2026-09-21T14:12:00Z".parse().unwrap(), Paint::plain());
-        let line = "live: revision 2 has 25 % for 2m (step 2 of 2), since 1 min; it goes back to 1 where it does worse\n";
+        let line =
+            "live: revision 2 has 25 % for 2m (step 2 of 2), since 1 min; it goes back to 1 where it does worse\n";
         assert!(text.contains(line), "{text}");
     }
 

@@ -92,6 +92,7 @@ Examples:
   mayfly deploy
   mayfly deploy ./hello --name hello-test
   mayfly deploy --canary 5%,25%,50% --every 1m
+  mayfly deploy --canary 10%:5m --wait
   mayfly deploy --json | jq -r .url
 
 Files that .gitignore or .mayflyignore name are left out. The traffic moves only when the new

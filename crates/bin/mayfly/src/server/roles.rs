@@ -170,13 +170,7 @@ impl Roles {
 }
 
 /// Decides until an heir serves. `term` is `None` then, and while nobody decides.
-async fn lead(
-    leader: &Leader,
-    term: &mut Option<Term>,
-    mut door: Door,
-    mut outages: Outages,
-    listeners: &Listeners,
-) {
+async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, mut outages: Outages, listeners: &Listeners) {
     loop {
         let heir = tokio::select! {
             heir = door.knock() => heir,

@@ -16,8 +16,8 @@ use axum::{
 use serde::Deserialize;
 use types::{
     Deployment, Fault,
-    canary::Way,
     api::{BuildLine, DeploymentList},
+    canary::Way,
     fault::Problem,
 };
 

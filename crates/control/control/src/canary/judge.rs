@@ -179,38 +179,34 @@ mod tests {
 
     #[test]
     fn slowness_sends_it_back_at_the_end() {
-        let slow = |percent| move |verdict: Verdict| matches!(verdict, Verdict::Back(Reason::Slower { percent: p, .. }) if p == percent);
-        let on = |verdict: Verdict| verdict == Verdict::On;
-        let stay = |verdict: Verdict| verdict == Verdict::Stay;
-        type Check = Box<dyn Fn(Verdict) -> bool>;
-        let boxed = |check: fn(Verdict) -> bool| -> Check { Box::new(check) };
-        // Old calls, what they took and their tail; the new ones; after seconds.
-        let table: Vec<((u64, u64, u64), (u64, u64, u64), u64, Check)> = vec![
-            ((400, 10, 10), (400, 10, 10), 60, boxed(on)),
-            ((400, 10, 10), (400, 19, 19), 60, boxed(on)),
-            ((400, 10, 10), (400, 30, 30), 60, Box::new(slow(95))),
-            ((400, 10, 10), (400, 30, 30), 59, boxed(stay)),
+        use Verdict::{Back, On, Stay};
+        // Old calls, what they took and their tail; the new ones; after seconds; the verdict, or the percentile that is worse.
+        for (old, new, secs, want) in [
+            ((400, 10, 10), (400, 10, 10), 60, Ok(On)),
+            ((400, 10, 10), (400, 19, 19), 60, Ok(On)),
+            ((400, 10, 10), (400, 30, 30), 60, Err(95)),
+            ((400, 10, 10), (400, 30, 30), 59, Ok(Stay)),
             // Faster is no harm.
-            ((400, 30, 30), (400, 10, 10), 60, boxed(on)),
+            ((400, 30, 30), (400, 10, 10), 60, Ok(On)),
             // A factor alone is none for fast calls.
-            ((400, 1, 1), (400, 4, 4), 60, boxed(on)),
+            ((400, 1, 1), (400, 4, 4), 60, Ok(On)),
             // The tail counts where there are enough calls to see it: 4 % of the calls are beyond 95 %.
-            ((5000, 10, 10), (5000, 10, 90), 60, Box::new(slow(99))),
-            ((5000, 10, 10), (900, 10, 90), 60, boxed(on)),
-            ((5000, 10, 90), (5000, 10, 90), 60, boxed(on)),
+            ((5000, 10, 10), (5000, 10, 90), 60, Err(99)),
+            ((5000, 10, 10), (900, 10, 90), 60, Ok(On)),
+            ((5000, 10, 90), (5000, 10, 90), 60, Ok(On)),
             // Few calls are compared by their middle.
-            ((400, 10, 10), (30, 10, 900), 60, boxed(on)),
-            ((400, 10, 10), (30, 30, 30), 60, Box::new(slow(50))),
+            ((400, 10, 10), (30, 10, 900), 60, Ok(On)),
+            ((400, 10, 10), (30, 30, 30), 60, Err(50)),
             // Too few for that.
-            ((400, 10, 10), (10, 90, 90), 60, boxed(stay)),
-            ((400, 10, 10), (10, 90, 90), 160, boxed(on)),
-        ];
-        for (old, new, secs, check) in table {
-            let tally = |(n, took, tail): (u64, u64, u64)| {
-                calls(n, 0, Duration::from_millis(took), Duration::from_millis(tail))
+            ((400, 10, 10), (10, 90, 90), 60, Ok(Stay)),
+            ((400, 10, 10), (10, 90, 90), 160, Ok(On)),
+        ] {
+            let tally = |(n, took, tail)| calls(n, 0, Duration::from_millis(took), Duration::from_millis(tail));
+            let found = match verdict(tally(old), tally(new), secs) {
+                Back(Reason::Slower { percent, .. }) => Err(percent),
+                other => Ok(other),
             };
-            let verdict = verdict(tally(old), tally(new), secs);
-            assert!(check(verdict), "{old:?} {new:?} after {secs} s: {verdict:?}");
+            assert_eq!(found, want, "{old:?} {new:?} after {secs} s");
         }
     }
 

@@ -77,7 +77,9 @@ impl<'a> Attempt<'a> {
         // Never given up halfway: who dropped it could not know whether it is done.
         let (ended, old) = self.deployer.parts.registry.release(&ready.release).await?;
         self.log.step(&match (&ended.revision, ended.unchanged) {
-            (Some(revision), true) if ended.canary.is_some() => format!("{revision} is on its way already: nothing to do"),
+            (Some(revision), true) if ended.canary.is_some() => {
+                format!("{revision} is on its way already: nothing to do")
+            }
             (Some(revision), true) => format!("{revision} is live already: nothing to do"),
             (Some(revision), false) => match ended.canary.as_ref().and_then(|plan| plan.steps.first()) {
                 Some(step) => format!("{revision} takes {} % of the calls", step.weight),

@@ -59,7 +59,10 @@ async fn a_revision_that_does_well_gets_all_step_by_step() {
     let list: EventList = world.get("/v1/functions/hello/events").await.json();
     assert!(list.events[0].text.contains("calls failed"), "it says why: {}", list.events[0].text);
     let noted = world.logs.noted.lock().clone();
-    assert_eq!(noted.iter().map(|event| event.what).collect::<Vec<_>>(), [Happening::CanaryStep, Happening::CanaryDone]);
+    assert_eq!(
+        noted.iter().map(|event| event.what).collect::<Vec<_>>(),
+        [Happening::CanaryStep, Happening::CanaryDone]
+    );
 }
 
 #[tokio::test]
@@ -157,7 +160,11 @@ async fn what_makes_no_sense_is_refused() {
     world.deploy_by("", "v2", "").await;
     for query in ["?canary=x", "?canary=50,5", "?canary=5&every=1ms", "?every=1m", "?canary=0", "?steps=5"] {
         let path = format!("/v1/functions/hello/deployments{query}");
-        assert_eq!(world.ask(Method::POST, &path, archive(&binary("hello", "v3", ""))).await.code(), Code::BadRequest, "{query}");
+        assert_eq!(
+            world.ask(Method::POST, &path, archive(&binary("hello", "v3", ""))).await.code(),
+            Code::BadRequest,
+            "{query}"
+        );
     }
     for body in [
         r#"{"targets":[{"revision":1,"weight":90},{"revision":2,"weight":10}],"canary":{}}"#,

@@ -105,7 +105,13 @@ fn steps_are_sent_as_they_can_be_read() {
     let moves = |canary: Option<&str>, every: Option<&str>| {
         let steps = |text: &str| if text.is_empty() { Vec::new() } else { types::canary::steps(text).unwrap() };
         let canary = canary.map(|text| Steps(steps(text)));
-        let args = DeployArgs { dir: ".".into(), name: None, canary, every: every.map(|text| text.parse().unwrap()) };
+        let args = DeployArgs {
+            dir: ".".into(),
+            name: None,
+            canary,
+            every: every.map(|text| text.parse().unwrap()),
+            wait: false,
+        };
         moves(&args)
     };
     for (canary, every, want) in [
