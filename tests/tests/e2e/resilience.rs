@@ -4,6 +4,8 @@ use mayfly_tests::{Client, Folder, Platform, Start, eventually, http::KeepAlive}
 use serde_json::Value;
 use std::{
     collections::HashSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     sync::{
         Barrier, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -266,4 +268,23 @@ fn callers_stick_to_a_revision_and_to_an_instance() {
     let cookie = alone.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     let client = platform.gateway().with("cookie", &cookie);
     (0..10).for_each(|_| assert_eq!(client.get("/stays-near").ok().json()[1], alone.json()[1]));
+}
+
+/// `[traffic] hedge`: "hedging as an option for idempotent calls".
+#[test]
+fn a_late_answer_is_hedged_and_what_changes_something_never_is() {
+    let platform = Platform::shared();
+    // Whoever makes the file is the slow one; the next finds it there.
+    let code = "import os, time\ndef handler(event, context):\n    try:\n        \
+        os.close(os.open(event['queryStringParameters']['file'], os.O_CREAT | os.O_EXCL))\n    \
+        except FileExistsError: return 'the other'\n    time.sleep(4)\n    return 'the first'\n";
+    platform.deploy(&Folder::python("hedged", "[scale]\nmin = 2\n[traffic]\nhedge = '100ms'", code));
+    eventually(SOON, "two instances", || platform.instances("hedged").len() == 2);
+    let scratch = platform.scratch();
+    fs::set_permissions(&scratch, Permissions::from_mode(0o777)).unwrap();
+    for (method, want) in [("GET", "the other"), ("POST", "the first")] {
+        let file = scratch.join(format!("hedged-{method}"));
+        let path = format!("/hedged?file={}", file.display());
+        assert_eq!(platform.gateway().send(method, &path, "").ok().json(), want, "{method}");
+    }
 }

@@ -28,12 +28,13 @@
 use crate::{
     canary::Canary,
     event::Event,
-    id::{DeploymentId, FunctionName, InstanceId, RevisionId},
+    id::{AliasName, DeploymentId, FunctionName, InstanceId, RevisionId},
     record::{Alias, Deployment, Invocation, LogLine, Revision, Route, Target},
     spec::{Contract, Runtime},
     unit::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Content type of an uploaded folder.
@@ -85,6 +86,10 @@ pub struct FunctionDetail {
     /// What the platform did by itself, newest first.
     #[serde(default)]
     pub events: Vec<Event>,
+    /// What calls of both revisions did so far in the step of each alias's canary, in words.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub canaries: BTreeMap<AliasName, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

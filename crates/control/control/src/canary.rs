@@ -5,11 +5,15 @@
 
 mod judge;
 
-use crate::registry::{Canaries, Registry, Stored, Turn};
+use crate::{
+    Deps,
+    registry::{Canaries, Registry, Stored, Turn},
+};
 use chassis::clock;
 use judge::{Verdict, Window, judge};
+use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,14 +24,32 @@ use wire::{Invocations, Logs, Tally};
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What calls did so far in the step of each canary, for people.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<BTreeMap<Key, String>>>);
+
+impl Seen {
+    /// Of one function, by alias.
+    pub(crate) fn of(&self, function: &FunctionName) -> BTreeMap<AliasName, String> {
+        let seen = self.0.lock();
+        seen.iter()
+            .filter(|((name, _), _)| name == function)
+            .map(|((_, alias), text)| (alias.clone(), text.clone()))
+            .collect()
+    }
+}
+
 /// Watches over all canaries.
 pub(crate) struct Watcher {
     registry: Registry,
     canaries: Canaries,
     invocations: Arc<dyn Invocations>,
     logs: Arc<dyn Logs>,
-    steps: HashMap<(FunctionName, AliasName), Step>,
+    steps: HashMap<Key, Step>,
+    seen: Seen,
 }
+
+type Key = (FunctionName, AliasName);
 
 /// A step that is watched: the counts when that began.
 struct Step {
@@ -39,9 +61,10 @@ struct Step {
 }
 
 impl Watcher {
-    pub(crate) fn new(registry: &Registry, invocations: Arc<dyn Invocations>, logs: Arc<dyn Logs>) -> Self {
-        let canaries = registry.canaries();
-        Self { registry: registry.clone(), canaries, invocations, logs, steps: HashMap::new() }
+    pub(crate) fn new(deps: &Deps, seen: Seen) -> Self {
+        let (invocations, logs) = (Arc::clone(&deps.invocations), Arc::clone(&deps.logs));
+        let canaries = deps.registry.canaries();
+        Self { registry: deps.registry.clone(), canaries, invocations, logs, steps: HashMap::new(), seen }
     }
 
     /// Looks until `shutdown`.
@@ -62,9 +85,12 @@ impl Watcher {
             under_way.iter().any(|stored| stored.value.function == *name && stored.value.name == *alias)
         };
         self.steps.retain(|(name, alias), _| is_there(name, alias));
+        self.seen.0.lock().retain(|(name, alias), _| is_there(name, alias));
         for stored in under_way {
             let Some(rollout) = &stored.value.canary else { continue };
             let window = self.window(&stored.value, rollout);
+            let key = (stored.value.function.clone(), stored.value.name.clone());
+            self.seen.0.lock().insert(key, window.to_string());
             let (turn, why) = match judge(&window, rollout.lasts().duration(), &rollout.plan) {
                 Verdict::Stay => continue,
                 Verdict::On => (Turn::On, window.to_string()),

@@ -90,8 +90,7 @@ impl Service {
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "the API listens");
         let connections = Connections::new();
-        let deps = &self.state.deps;
-        let canaries = canary::Watcher::new(&deps.registry, Arc::clone(&deps.invocations), Arc::clone(&deps.logs));
+        let canaries = canary::Watcher::new(&self.state.deps, self.state.canaries.clone());
         let canaries = chassis::task::spawn("canaries", canaries.run(self.shutdown.clone()));
         let router = self.router();
         // Connections heed our own token, so that a service that is dropped ends them too.

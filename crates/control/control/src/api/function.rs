@@ -72,6 +72,7 @@ pub(crate) async fn describe(extract::State(state): extract::State<State>, names
         revisions: registry.revisions(&name)?,
         instances: instances_of(&state, &name),
         events: super::limit::all_events(&state, &name)?,
+        canaries: state.canaries.of(&name),
         name,
     };
     Ok(tagged(detail, version))

@@ -1,7 +1,6 @@
 //! The most calls at once that a function may have: a guarantee and a cap, and 0 stops it.
 
 use super::{Registry, encode, key, picture, read::no_function};
-use std::collections::HashMap;
 use store::Txn;
 use types::{
     Code, Fault, FunctionName,
@@ -42,23 +41,17 @@ impl Registry {
         self.change(plan).await.map(|_| ())
     }
 
-    /// Others' limits must stay as they were looked at: two that are raised at once could promise the same calls.
+    /// Two that are raised at once could promise the same calls, so every limit that is set writes the sum of all.
     fn check_limit(&self, txn: Txn, name: &FunctionName, calls: u32, calls_max: Option<u32>) -> Result<Txn, Fault> {
-        let Some(max) = calls_max else { return Ok(txn) };
-        let others = self.others_limits(name)?;
-        check(max, others.values().map(|(_, calls)| *calls), calls)?;
-        Ok(others.into_iter().fold(txn, |txn, (name, (version, _))| txn.version(key::limit(&name), version)))
-    }
-
-    fn others_limits(&self, name: &FunctionName) -> Result<HashMap<FunctionName, (store::Version, u32)>, Fault> {
-        let limits = picture::limits(&*self.records)?;
-        let mut others = HashMap::new();
-        for (other, _) in limits.into_iter().filter(|(other, _)| other != name) {
-            if let Some(stored) = self.get::<u32>(&key::limit(&other))? {
-                others.insert(other, (stored.version, stored.value));
-            }
+        let sum = self.get::<u32>(key::RESERVED)?;
+        let mut others = picture::limits(&*self.records)?;
+        others.remove(name);
+        let reserved = others.into_values().fold(0_u32, u32::saturating_add);
+        if let Some(max) = calls_max {
+            check(max, reserved, calls)?;
         }
-        Ok(others)
+        let txn = txn.unchanged(key::RESERVED, sum.map(|stored| stored.version));
+        Ok(txn.put(key::RESERVED, encode(&reserved.saturating_add(calls))?))
     }
 
     /// What functions without a limit of their own have of `calls_max`.
@@ -72,8 +65,7 @@ impl Registry {
 
 /// # Errors
 /// `bad_request` where the guarantees together would be more than there is, or leave too little.
-fn check(max: u32, others: impl Iterator<Item = u32>, calls: u32) -> Result<(), Fault> {
-    let reserved = others.fold(0_u32, u32::saturating_add);
+fn check(max: u32, reserved: u32, calls: u32) -> Result<(), Fault> {
     let least = unreserved_min(max);
     let most = max.saturating_sub(least).saturating_sub(reserved);
     // To stop a function takes nothing from the others.
@@ -95,20 +87,20 @@ mod tests {
     #[test]
     fn what_is_guaranteed_is_there() {
         for (max, others, calls, ok) in [
-            (1000, &[][..], 900, true),
-            (1000, &[], 901, false),
-            (1000, &[500, 300], 100, true),
-            (1000, &[500, 300], 101, false),
-            (1000, &[900], 0, true),
-            (1000, &[u32::MAX, u32::MAX], 1, false),
-            (4, &[], 3, true),
-            (4, &[], 4, false),
-            (1, &[], 1, false),
+            (1000, 0, 900, true),
+            (1000, 0, 901, false),
+            (1000, 800, 100, true),
+            (1000, 800, 101, false),
+            (1000, 900, 0, true),
+            (1000, u32::MAX, 1, false),
+            (4, 0, 3, true),
+            (4, 0, 4, false),
+            (1, 0, 1, false),
         ] {
-            let found = check(max, others.iter().copied(), calls);
-            assert_eq!(found.is_ok(), ok, "{max} {others:?} {calls}: {found:?}");
+            let found = check(max, others, calls);
+            assert_eq!(found.is_ok(), ok, "{max} {others} {calls}: {found:?}");
         }
-        let detail = check(1000, [500, 300].into_iter(), 101).unwrap_err().detail;
+        let detail = check(1000, 800, 101).unwrap_err().detail;
         assert!(detail.contains("so 100 is the most"), "{detail}");
     }
 }

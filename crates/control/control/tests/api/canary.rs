@@ -4,7 +4,7 @@ use crate::{
     peers::Fate,
     world::{Disk, World, archive, binary},
 };
-use http::Method;
+use http::{Method, StatusCode};
 use std::time::Duration;
 use types::{Alias, Code, Deployment, Happening, api::EventList, record::Stage};
 
@@ -51,6 +51,8 @@ async fn a_revision_that_does_well_gets_all_step_by_step() {
     let alias: Alias = world.get(LIVE).await.json();
     assert_eq!(alias.canary.map(|rollout| (rollout.from, rollout.to)), Some((1, 2)));
     world.becomes(&[(1, 50), (2, 50)]).await;
+    let detail = world.get("/v1/functions/hello").await.value();
+    assert!(detail["canaries"]["live"].as_str().unwrap().starts_with("in "), "how it goes: {detail}");
     world.becomes(&[(2, 100)]).await;
     let alias: Alias = world.get(LIVE).await.json();
     assert_eq!((alias.canary, alias.history), (None, vec![1]));
@@ -199,4 +201,10 @@ async fn limits_promise_no_more_than_there_is() {
     let info = world.get("/v1/info").await.value();
     assert_eq!((info["calls_max"].as_u64(), info["calls_unreserved"].as_u64()), (Some(20), Some(3)));
     assert_eq!(set("hello", 0).await.status, 200);
+    // Two at once do not both get what is there for one.
+    for _ in 0..20 {
+        assert_eq!((set("hello", 0).await.status, set("other", 0).await.status), (StatusCode::OK, StatusCode::OK));
+        let (one, two) = tokio::join!(set("hello", 18), set("other", 18));
+        assert_eq!([one.status, two.status].iter().filter(|status| status.is_success()).count(), 1);
+    }
 }
