@@ -1,6 +1,7 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
+    canary::Canary,
     edge::{Access, Cors, Edge, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
@@ -64,6 +65,9 @@ pub struct Manifest {
     pub traffic: Option<Traffic>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resilience: Option<Resilience>,
+    /// How a deploy moves the traffic: no part of what the revision is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +168,9 @@ impl Manifest {
         self.check_env()?;
         self.traffic.iter().try_for_each(Traffic::check)?;
         self.resilience.iter().try_for_each(|resilience| resilience.check(&self.name))?;
+        if let Some(canary) = &self.canary {
+            canary.check().map_err(|(key, why)| invalid(key, why))?;
+        }
         self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')

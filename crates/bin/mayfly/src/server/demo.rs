@@ -124,7 +124,7 @@ impl Demo {
         let ask = Ask::of(path, manifest)?;
         let folder = Folder::read(path, None).map_err(|failure| failure.message())?;
         let progress = Progress::quiet(&self.screen);
-        let done = deploy::publish(&self.client, &progress, &folder).await;
+        let done = deploy::publish(&self.client, &progress, &folder, deploy::AT_ONCE).await;
         progress.clear();
         let deployment = done.map_err(|failure| failure.message())?.deployment;
         let url = deployment.url.clone().unwrap_or_default();

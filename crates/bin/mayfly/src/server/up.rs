@@ -36,6 +36,7 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         gateway: args.traffic.options(&args.tls),
         calls_max: args.calls_max,
         wasm: sandbox_wasm::Options { max_instances: args.wasm_calls_max, ..Default::default() },
+        rehearse_outages: args.rehearse_outages,
     };
     // Before anything may replace it.
     let program = handover::program()?;
