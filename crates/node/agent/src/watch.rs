@@ -45,8 +45,8 @@ fn look(inner: &Inner) -> Duration {
     let instances: Vec<_> = inner.instances.lock().values().cloned().collect();
     for instance in instances {
         let Some(process) = &instance.process else { continue };
-        let (used, limit) = (process.memory(), instance.revision.spec.memory.0);
-        if used > limit {
+        let limit = instance.revision.spec.memory.0;
+        if let Some(used) = process.memory_over(limit) {
             tracing::info!(instance = %instance.id, revision = %instance.revision.id, used, limit, "over its memory");
             instance.end(Exit::Memory { used, limit });
         }
