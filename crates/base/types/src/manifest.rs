@@ -1,7 +1,7 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
-    edge::{Access, Cors, Edge, Rate},
+    edge::{Access, Cors, Edge, Http, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
     protocol::Protocol,
@@ -72,6 +72,8 @@ pub struct Manifest {
     pub rate: Option<Rate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
 }
@@ -228,7 +230,8 @@ impl Manifest {
     }
 
     fn edge(&self) -> Edge {
-        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone() }
+        let compress = self.http.as_ref().and_then(|http| http.compress.clone());
+        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone(), compress }
     }
 
     /// The routes of its HTTP triggers, to the alias `live`.
@@ -306,6 +309,24 @@ mod tests {
             (&edge("[access]\nauth = 'token'\ntoken_sha256 = 'geheim'"), Code::ManifestInvalid, "64 hexadecimal"),
             (&edge("[access]\nauth = 'public'\ntoken_sha256 = 'x'"), Code::ManifestInvalid, "does not read it"),
             (&edge("[access]\nauth = 'basic'"), Code::ManifestInvalid, "basic"),
+            (&edge("[access]\nauth = 'jwt'"), Code::ManifestInvalid, "[access.jwt]"),
+            (&edge("[access]\nauth = 'key'\n[access.jwt]\nissuer = 'a'"), Code::ManifestInvalid, "does not read it"),
+            (&jwt("issuer = ''\naudience = 'a'\njwks_url = 'https://a/'"), Code::ManifestInvalid, "access.jwt.issuer"),
+            (&jwt("issuer = 'a'\njwks_url = 'https://a/'"), Code::ManifestInvalid, "any token"),
+            (&jwt("issuer = 'a'\naudience = 'a'"), Code::ManifestInvalid, "either"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'ftp://a/'"), Code::ManifestInvalid, "https"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://u:p@a/'"), Code::ManifestInvalid, "https"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\njwks = '{}'"), Code::ManifestInvalid, "either"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks = '{\"keys\":[]}'"), Code::ManifestInvalid, "no key"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks = '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}'"), Code::ManifestInvalid, "secret"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nalgorithms = ['none']"), Code::ManifestInvalid, "none"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nalgorithms = ['HS256']"), Code::ManifestInvalid, "HS256"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nleeway = '10m'"), Code::ManifestInvalid, "over"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nscopes = 'a b'"), Code::ManifestInvalid, "scope"),
+            (&edge("[rate]\neach = [{ by = 'key', limit = '5/s' }]"), Code::ManifestInvalid, "auth `key`"),
+            (&edge("[rate]\neach = [{ by = 'claim:sub', limit = '5/s' }]"), Code::ManifestInvalid, "auth `jwt`"),
+            (&edge("[http]\ncompress = { min = '2GiB' }"), Code::ManifestInvalid, "http.compress.min"),
+            (&edge("[http]\ncompress = 'yes'"), Code::ManifestInvalid, "true"),
             (&edge("[rate]"), Code::ManifestInvalid, "limits nothing"),
             (&edge("[rate]\nlimit = '5'"), Code::ManifestInvalid, "100/s"),
             (&edge("[rate]\neach = [{ by = 'name', limit = '5/s' }]"), Code::ManifestInvalid, "nobody apart"),
@@ -320,6 +341,10 @@ mod tests {
 
     fn edge(table: &str) -> String {
         format!("name = 'a'\nruntime = 'nodejs'\n{table}")
+    }
+
+    fn jwt(keys: &str) -> String {
+        edge(&format!("[access]\nauth = 'jwt'\n[access.jwt]\n{keys}"))
     }
 
     #[test]

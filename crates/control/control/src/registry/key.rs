@@ -8,6 +8,7 @@
 //! | `alias/<name>/<alias>` | [`types::Alias`] |
 //! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and shape of path: two that clash meet in one record |
 //! | `limit/<name>/calls` | most calls at once of a function that has a limit of its own; 0 stops it |
+//! | `key/<id>` | [`super::api_key::Kept`]: an API key without its secret |
 //! | `deployment/<id>` | [`types::Deployment`] |
 
 use super::read::Site;
@@ -19,6 +20,7 @@ pub const REVISIONS: &str = "revision/";
 pub const ALIASES: &str = "alias/";
 pub const ROUTES: &str = "route/";
 pub const LIMITS: &str = "limit/";
+pub const KEYS: &str = "key/";
 pub const DEPLOYMENTS: &str = "deployment/";
 
 pub fn function(name: &FunctionName) -> String {
@@ -58,6 +60,9 @@ pub fn limit(name: &FunctionName) -> String {
 /// The function that a limit's key belongs to.
 pub fn function_of_limit(key: &str) -> Option<FunctionName> {
     key.strip_prefix(LIMITS)?.split('/').next()?.parse().ok()
+}
+pub fn api_key(id: &str) -> String {
+    format!("{KEYS}{id}")
 }
 pub fn deployment(id: &DeploymentId) -> String {
     format!("{DEPLOYMENTS}{id}")
