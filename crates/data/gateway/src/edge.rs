@@ -3,9 +3,10 @@
 //! A function without any of it has no [`Gate`] and pays nothing. With an alias split over two revisions a caller has to
 //! pass the access of both, so that no revision is reached by a caller that it would refuse; the rest follows the one with
 //! the most weight. [`access`] judges credentials with [`jwt`] and [`issuer`], [`rate`] counts, [`refusal`] is how either
-//! says no.
+//! says no; [`cors`] and [`compress`] work on the answer.
 
 mod access;
+pub(crate) mod compress;
 pub(crate) mod cors;
 mod issuer;
 mod jwt;
@@ -14,7 +15,8 @@ mod refusal;
 
 use access::{Access, Stop};
 pub(crate) use access::{Context, Verified};
-use http::{HeaderMap, HeaderValue, Response};
+use compress::Coding;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 pub(crate) use issuer::Issuers;
 #[cfg(test)]
 pub(crate) use jwt::tests::Issuer;
@@ -31,6 +33,8 @@ pub(crate) struct Gate {
     access: Vec<Access>,
     cors: Option<Cors>,
     limits: Option<Arc<Limits>>,
+    /// Answers of this size and more are compressed.
+    compress: Option<u64>,
 }
 
 /// Who asks, from where and when.
@@ -40,6 +44,14 @@ pub(crate) struct Asker<'a> {
     pub at: Instant,
     /// Counts the calls of all functions.
     pub tenant: Option<&'a Tenant>,
+}
+
+/// What a request says about its answer.
+pub(crate) struct Wish {
+    method: Method,
+    /// As pages of other origins may read it.
+    origin: Option<HeaderValue>,
+    coding: Option<Coding>,
 }
 
 /// A request that was let in, and what its answer says about limits.
@@ -62,8 +74,9 @@ impl Gate {
             let kept = last.and_then(|gate| gate.limits.as_ref()).filter(|limits| limits.is_of(&rate));
             kept.map_or_else(|| Arc::new(Limits::new(&rate)), Arc::clone)
         });
-        let gate = Self { access, cors: main.cors, limits };
-        (!gate.access.is_empty() || gate.cors.is_some() || gate.limits.is_some()).then(|| Arc::new(gate))
+        let gate = Self { access, cors: main.cors, limits, compress: main.compress.map(|compress| compress.min.0) };
+        let used = !gate.access.is_empty() || gate.cors.is_some() || gate.limits.is_some() || gate.compress.is_some();
+        used.then(|| Arc::new(gate))
     }
 
     pub(crate) fn has_cors(&self) -> bool {
@@ -123,14 +136,22 @@ impl Gate {
         }
     }
 
-    /// What answers to a request with these headers have to say about who may read them.
-    pub(crate) fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        self.cors.as_ref().and_then(|cors| cors::allowed(cors, headers))
+    /// What the answer will have to heed, read from the request before that is gone.
+    pub(crate) fn wish<B>(&self, request: &Request<B>) -> Wish {
+        Wish {
+            method: request.method().clone(),
+            origin: self.cors.as_ref().and_then(|cors| cors::allowed(cors, request.headers())),
+            coding: self.compress.and_then(|_| compress::chosen(request.headers())),
+        }
     }
 
-    pub(crate) fn mark(&self, origin: Option<HeaderValue>, response: &mut Response<Body>) {
+    /// What goes out: marked for pages of other origins, and compressed.
+    pub(crate) fn finish(&self, wish: Wish, response: &mut Response<Body>) {
         if let Some(cors) = &self.cors {
-            cors::mark(cors, origin, response);
+            cors::mark(cors, wish.origin, response);
+        }
+        if let Some(min) = self.compress {
+            compress::apply(response, min, wish.coding, &wish.method);
         }
     }
 }

@@ -144,7 +144,7 @@ impl Service {
         {
             return Ok(response);
         }
-        let origin = gate.origin(request.headers());
+        let wish = gate.wish(&request);
         let grpc = problem::is_grpc_call(&request);
         let asker = Asker {
             peer: caller::client_of(request.headers(), caller.peer, &self.trusted),
@@ -169,7 +169,7 @@ impl Service {
             }
             Err(refusal) => refused(*refusal, caller.id, grpc),
         };
-        gate.mark(origin, &mut response);
+        gate.finish(wish, &mut response);
         Ok(response)
     }
 

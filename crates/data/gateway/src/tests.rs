@@ -207,6 +207,44 @@ fn a_body_streams_as_it_comes() {
     house.stop();
 }
 
+#[test]
+fn a_compressed_body_streams_as_it_comes() {
+    let (next, chunks) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let chunks = Mutex::new(Some(chunks));
+    let house = House::new(move |_| {
+        let chunks = chunks.lock().take().unwrap();
+        async { Ok(Response::builder().header("content-type", "text/plain").body(Body::stream(Chunks(chunks))).unwrap()) }
+    });
+    house.snapshots.send(Arc::new(with_edge("[http]\ncompress = true"))).unwrap();
+    let head = "GET /hello HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
+    let mut reader = BufReader::new(house.send(head));
+    let mut line = String::new();
+    let mut head = String::new();
+    let mut compressed = Vec::new();
+    for word in ["one ", "two ", "three "] {
+        next.blocking_send(Bytes::from(word)).unwrap();
+        while head.is_empty() || line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            head.push_str(&line);
+        }
+        let mut text = String::new();
+        while !text.ends_with(word) {
+            let mut size = String::new();
+            reader.read_line(&mut size).unwrap();
+            let mut chunk = vec![0; usize::from_str_radix(size.trim(), 16).unwrap() + 2];
+            reader.read_exact(&mut chunk).unwrap();
+            compressed.extend_from_slice(&chunk[..chunk.len() - 2]);
+            text.clear();
+            // The stream is not at its end: what is there can be read, and then an error comes.
+            let _ = flate2::read::GzDecoder::new(&compressed[..]).read_to_string(&mut text);
+        }
+    }
+    assert!(head.contains("content-encoding: gzip") && head.contains("vary: Accept-Encoding"), "{head}");
+    drop(next);
+    house.stop();
+}
+
 struct Chunks(tokio::sync::mpsc::Receiver<Bytes>);
 
 impl http_body::Body for Chunks {

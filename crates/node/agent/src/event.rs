@@ -389,6 +389,22 @@ mod tests {
     }
 
     #[test]
+    fn a_verified_token_reaches_the_handler_as_api_gateway_has_it() {
+        let mut request = http::Request::get("/").body(&b""[..]).unwrap();
+        let claims = json!({"sub": "alice", "exp": 1_800_000_000, "aud": ["a", "b"], "admin": true, "org": {"id": 1}});
+        let Value::Object(claims) = claims else { panic!() };
+        let authorizer = Authorizer { claims, scopes: vec!["read".to_owned()] };
+        request.extensions_mut().insert(Arc::new(authorizer.clone()));
+        let told = event(request);
+        let want = json!({"sub": "alice", "exp": "1800000000", "aud": "[a b]", "admin": "true", "org": "{\"id\":1}"});
+        assert_eq!(told["requestContext"]["authorizer"], json!({"jwt": {"claims": want, "scopes": ["read"]}}));
+        let mut request = http::Request::get("/").body(&b""[..]).unwrap();
+        request.extensions_mut().insert(Arc::new(Authorizer { scopes: Vec::new(), ..authorizer }));
+        assert!(event(request)["requestContext"]["authorizer"]["jwt"]["scopes"].is_null());
+        assert!(event(http::Request::get("/").body(&b""[..]).unwrap())["requestContext"].get("authorizer").is_none());
+    }
+
+    #[test]
     fn bodies_that_are_no_text_travel_as_base64() {
         for (kind, body, want, base64) in [
             ("image/png", &b"\x89PNG"[..], json!("iVBORw=="), true),

@@ -3,7 +3,7 @@
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
-use types::{AliasName, Contract, FunctionName, InvocationId, Runtime, unit::Bytes};
+use types::{AliasName, Contract, FunctionName, InvocationId, Millis, Runtime, edge::Tempo, unit::Bytes};
 
 /// Functions that live exactly as long as they are needed.
 #[derive(Debug, Parser)]
@@ -84,6 +84,9 @@ pub enum Verb {
     /// Map hosts and paths to functions
     #[command(subcommand, after_help = help::ROUTE)]
     Route(RouteVerb),
+    /// Make and revoke API keys, for functions with `auth = "key"`
+    #[command(subcommand, after_help = help::KEY)]
+    Key(KeyVerb),
     /// Show a function's deployments: how long they took and how they ended
     #[command(after_help = help::DEPLOYMENTS)]
     Deployments(DeploymentsArgs),
@@ -155,6 +158,9 @@ pub struct TrafficArgs {
     /// Largest request body, whatever a function's `request_max` says; larger ones get 413 [default: no limit]
     #[arg(long, value_name = "SIZE")]
     pub body_max: Option<Bytes>,
+    /// Most calls of all functions together, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Tempo>,
     /// Write a line of JSON for each request to FILE, or to stdout for `-`; SIGHUP opens the file again
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -171,6 +177,7 @@ impl TrafficArgs {
             trusted: gateway::Trusted(self.trusted_proxies.clone()),
             certificates: tls.tls_certs.clone(),
             access_log: self.access_log.clone(),
+            rate: self.rate,
             ..gateway::Options::default()
         }
     }
@@ -334,6 +341,37 @@ pub enum RouteVerb {
     Add(RouteAddArgs),
     /// Take a route away
     Rm(RouteKeyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Make a key and show it, this once
+    Create(KeyCreateArgs),
+    /// Show all keys, without their secrets
+    List,
+    /// Have a key open nothing any more
+    Revoke(KeyRevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// Who or what gets it, in words of your own
+    pub name: String,
+    /// A function that it opens; may be given several times
+    #[arg(long = "function", short, value_name = "NAME", value_delimiter = ',', required_unless_present = "all")]
+    pub functions: Vec<FunctionName>,
+    /// It opens all functions, those of the future too
+    #[arg(long, conflicts_with = "functions")]
+    pub all: bool,
+    /// It opens nothing after this time, as 90d or 12h [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Millis>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyRevokeArgs {
+    /// As `mayfly key list` shows it
+    pub id: String,
 }
 
 /// What tells one route from another.

@@ -7,6 +7,7 @@ mod calls;
 mod crash;
 mod deploys;
 mod functions;
+mod keys;
 mod peers;
 mod routes;
 mod world;
