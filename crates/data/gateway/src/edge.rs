@@ -132,7 +132,7 @@ impl Gate {
         match access::check(&self.access, headers, context) {
             Ok(verified) => Ok(verified),
             Err(Stop::Refused(refusal)) => Err(*refusal),
-            Err(Stop::Ask(issuer)) => Err(jwt::unknown_key(&issuer).into()),
+            Err(Stop::Ask(issuer)) => Err(jwt::unknown_key(issuer.keys().is_some()).into()),
         }
     }
 

@@ -4,9 +4,9 @@ use crate::{
     access,
     caller::Peer,
     connection::Connection,
+    edge::Issuers,
     options::Options,
     routes::{Newest, Routes},
-    edge::Issuers,
     service::{House, Service, Shared},
     tls::{Certificates, Tls},
 };
@@ -81,8 +81,7 @@ impl Gateway {
         let newest = Newest::new(self.snapshots);
         // Issuers are asked on this runtime, not on a lane.
         let issuers = (self.issuers)(Handle::current());
-        let shared =
-            Shared { invoke: self.invoke, issuers, house: House::of(&self.options), log: log.clone() };
+        let shared = Shared { invoke: self.invoke, issuers, house: House::of(&self.options), log: log.clone() };
         for index in 0..lanes.count() {
             let places = Arc::new(Semaphore::new(self.options.connections_max));
             let routes = Routes::new(Arc::clone(&newest));

@@ -13,7 +13,11 @@ use crate::{
 };
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{net::IpAddr, sync::Arc, time::{Instant, SystemTime}};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use types::{Code, Fault, InvocationId};
 use wire::{Body, Call, Invoke, Matched, Shape};
 
@@ -125,7 +129,8 @@ impl Service {
         let caller = Caller { id, peer, arrived, verified: None };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
         match gate {
-            Some(gate) => self.guarded(&gate, request, &found, caller, entry).await,
+            // On the heap: what a gate needs is not in the state of calls without one.
+            Some(gate) => Box::pin(self.guarded(&gate, request, &found, caller, entry)).await,
             None => self.pass(request, &found, caller, entry).await,
         }
     }
@@ -225,8 +230,8 @@ impl Service {
         let prefix = &parts.uri.path()[..found.strip];
         let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
         trace::ensure(&mut parts.headers, id);
-        parts.headers.insert(REQUEST_ID, headers::id_value(id));
         headers::remove_ours(&mut parts.headers);
+        parts.headers.insert(REQUEST_ID, headers::id_value(id));
         if let Some(verified) = verified {
             headers::add_verified(&mut parts.headers, verified);
             parts.extensions.extend(verified.extensions());

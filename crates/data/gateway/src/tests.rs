@@ -213,7 +213,9 @@ fn a_compressed_body_streams_as_it_comes() {
     let chunks = Mutex::new(Some(chunks));
     let house = House::new(move |_| {
         let chunks = chunks.lock().take().unwrap();
-        async { Ok(Response::builder().header("content-type", "text/plain").body(Body::stream(Chunks(chunks))).unwrap()) }
+        async {
+            Ok(Response::builder().header("content-type", "text/plain").body(Body::stream(Chunks(chunks))).unwrap())
+        }
     });
     house.snapshots.send(Arc::new(with_edge("[http]\ncompress = true"))).unwrap();
     let head = "GET /hello HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
@@ -344,7 +346,11 @@ fn with_revisions(all: &[(&str, u8)]) -> Snapshot {
     let revisions = all.iter().enumerate().map(weighted).collect();
     let mut snapshot = snapshot(&["other"]);
     let name: FunctionName = "hello".parse().unwrap();
-    let target = Target { function: name.clone(), revisions, ..(*snapshot.functions["other"].aliases[&AliasName::live()]).clone() };
+    let target = Target {
+        function: name.clone(),
+        revisions,
+        ..(*snapshot.functions["other"].aliases[&AliasName::live()]).clone()
+    };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name, aliases }));
     snapshot

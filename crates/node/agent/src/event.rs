@@ -148,12 +148,14 @@ fn authorizer(json: &mut Object<'_>, token: &Authorizer) {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(list) => {
-            let texts: Vec<_> = list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
+            let texts: Vec<_> =
+                list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
             format!("[{}]", texts.join(" "))
         }
         other => other.to_string(),
     };
-    let claims: BTreeMap<&str, String> = token.claims.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let claims: BTreeMap<&str, String> =
+        token.claims.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
     let mut outer = json.object("authorizer");
     let mut jwt = outer.object("jwt");
     jwt.value("claims", &claims);

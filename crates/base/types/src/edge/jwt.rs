@@ -92,9 +92,7 @@ impl Jwt {
             return Err(("access.jwt.claims", format!("at most {CLAIMS_MAX} claims, each with a value")));
         }
         match self.leeway {
-            Some(leeway) if leeway > LEEWAY_MAX => {
-                Err(("access.jwt.leeway", format!("{leeway} is over {LEEWAY_MAX}")))
-            }
+            Some(leeway) if leeway > LEEWAY_MAX => Err(("access.jwt.leeway", format!("{leeway} is over {LEEWAY_MAX}"))),
             _ => Ok(()),
         }
     }

@@ -97,7 +97,9 @@ impl TryFrom<String> for By {
         match text.split_once(':') {
             None if text == "ip" => Ok(Self::Ip),
             None if text == "key" => Ok(Self::Key),
-            Some(("claim", name)) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') => {
+            Some(("claim", name))
+                if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') =>
+            {
                 Ok(Self::Claim(name.to_owned()))
             }
             Some(("header", name)) if name.parse::<http::HeaderName>().is_ok() => {

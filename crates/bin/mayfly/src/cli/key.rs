@@ -54,7 +54,14 @@ fn words(keys: &[ApiKey], now: Timestamp, paint: Paint) -> String {
             Some(at) => date(at),
             None => "never".to_owned(),
         };
-        rows.row([key.id.clone(), key.name.clone(), format!("{}_…", key.prefix()), opens(key), date(key.created), expires]);
+        rows.row([
+            key.id.clone(),
+            key.name.clone(),
+            format!("{}_…", key.prefix()),
+            opens(key),
+            date(key.created),
+            expires,
+        ]);
     }
     rows.render(paint)
 }
@@ -80,7 +87,8 @@ mod tests {
             created: Timestamp(1_790_000_000_123),
             expires: expires.map(Timestamp),
         };
-        let keys = [key("01", None, None), key("02", Some("a,b"), Some(5)), key("03", Some("a"), Some(1_790_000_000_123))];
+        let keys =
+            [key("01", None, None), key("02", Some("a,b"), Some(5)), key("03", Some("a"), Some(1_790_000_000_123))];
         assert_eq!(
             words(&keys, Timestamp(5), Paint::plain()),
             "ID  NAME  KEY       OPENS          CREATED              EXPIRES\n\

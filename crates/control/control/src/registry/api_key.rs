@@ -30,7 +30,9 @@ impl Kept {
     pub fn hash(&self) -> Result<[u8; 32], Fault> {
         let mut hash = [0; 32];
         let read = hex::decode_to_slice(&self.sha256, &mut hash);
-        read.map_err(|error| Fault::internal(format!("the hash of the API key {} cannot be read: {error}", self.key.id)))?;
+        read.map_err(|error| {
+            Fault::internal(format!("the hash of the API key {} cannot be read: {error}", self.key.id))
+        })?;
         Ok(hash)
     }
 }
@@ -89,7 +91,9 @@ impl Registry {
     pub(super) fn close_keys(&self, name: &FunctionName, mut txn: Txn) -> Result<Txn, Fault> {
         for entry in self.records.list(key::KEYS) {
             let mut kept = decode::<Kept>(&entry)?.value;
-            let Some(functions) = kept.key.functions.as_mut().filter(|functions| functions.contains(name)) else { continue };
+            let Some(functions) = kept.key.functions.as_mut().filter(|functions| functions.contains(name)) else {
+                continue;
+            };
             functions.retain(|other| other != name);
             let empty = functions.is_empty();
             txn = txn.version(&*entry.key, entry.version);

@@ -34,7 +34,10 @@ async fn a_key_is_shown_once_and_revoked_at_once() {
     assert!(listed.contains(&"ci".into()) && listed.contains(&"admin".into()), "{listed:?}");
 
     let found = pushed(&world, secret).unwrap();
-    assert_eq!((found.id.as_str(), found.opens(&"one".parse().unwrap()), found.opens(&"two".parse().unwrap())), (id, true, false));
+    assert_eq!(
+        (found.id.as_str(), found.opens(&"one".parse().unwrap()), found.opens(&"two".parse().unwrap())),
+        (id, true, false)
+    );
     assert!(pushed(&world, &secret[..62]).is_none());
 
     let path = format!("/v1/keys/{id}");

@@ -82,7 +82,11 @@ fn is_text(headers: &HeaderMap) -> bool {
         || kind.ends_with("+xml")
         || matches!(
             kind.as_str(),
-            "application/json" | "application/xml" | "application/javascript" | "application/x-ndjson" | "application/wasm"
+            "application/json"
+                | "application/xml"
+                | "application/javascript"
+                | "application/x-ndjson"
+                | "application/wasm"
         )
 }
 
@@ -213,7 +217,10 @@ mod tests {
         apply(&mut response, 0, Some(Coding::Brotli), &Method::GET);
         let head = response.headers();
         let vary: Vec<_> = head.get_all("vary").iter().collect();
-        assert_eq!((vary.len(), &head["etag"], &head["content-encoding"]), (2, &"W/\"abc\"".parse().unwrap(), &"br".parse().unwrap()));
+        assert_eq!(
+            (vary.len(), &head["etag"], &head["content-encoding"]),
+            (2, &"W/\"abc\"".parse().unwrap(), &"br".parse().unwrap())
+        );
         for gone in ["content-length", "accept-ranges", "content-digest"] {
             assert!(!head.contains_key(gone), "{gone}");
         }
@@ -222,7 +229,10 @@ mod tests {
         for (coding, method) in [(None, Method::GET), (Some(Coding::Gzip), Method::HEAD)] {
             let mut response = answer(200, &headers, Body::from("a".repeat(2000)));
             apply(&mut response, 0, coding, &method);
-            assert_eq!((&response.headers()["etag"], &response.headers()["content-length"]), (&"\"abc\"".parse().unwrap(), &"2000".parse().unwrap()));
+            assert_eq!(
+                (&response.headers()["etag"], &response.headers()["content-length"]),
+                (&"\"abc\"".parse().unwrap(), &"2000".parse().unwrap())
+            );
             assert_eq!(response.headers().get_all("vary").iter().count(), 2);
         }
         // What does not shrink, and what is too small, goes as it is.

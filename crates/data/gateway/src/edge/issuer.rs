@@ -60,7 +60,6 @@ struct State {
     keys: Option<Arc<KeySet>>,
     /// Looks that ended.
     looks: u64,
-    failure: Option<String>,
 }
 
 impl Issuers {
@@ -69,9 +68,7 @@ impl Issuers {
         let counter = |name, help| metrics.register(name, help, Counter::default());
         let looks = counter("jwks_fetches", "times that an issuer's keys were fetched");
         let failures = counter("jwks_fetch_failures", "times that an issuer's keys could not be fetched");
-        move |runtime| {
-            Arc::new(Self { runtime, known: Mutex::default(), fetcher: Arc::default(), looks, failures })
-        }
+        move |runtime| Arc::new(Self { runtime, known: Mutex::default(), fetcher: Arc::default(), looks, failures })
     }
 
     pub(super) fn issuer(&self, url: &str) -> Arc<Issuer> {
@@ -88,7 +85,8 @@ impl Issuers {
             pace: Mutex::default(),
         });
         known.insert(url.to_owned(), Arc::downgrade(&issuer));
-        let look = Look { fetcher: Arc::clone(&self.fetcher), looks: self.looks.clone(), failures: self.failures.clone() };
+        let look =
+            Look { fetcher: Arc::clone(&self.fetcher), looks: self.looks.clone(), failures: self.failures.clone() };
         task::spawn_on(&self.runtime, "issuer's keys", look.run(Arc::downgrade(&issuer)));
         issuer
     }
@@ -109,11 +107,6 @@ impl Issuer {
         self.generation.load(Relaxed)
     }
 
-    /// Why there are no keys.
-    pub(super) fn failure(&self) -> String {
-        self.state.borrow().failure.clone().unwrap_or_else(|| format!("{} was not asked yet", self.url))
-    }
-
     /// Waits for a look that may bring a key that is not known: the first one, the one under way, or a new one where its
     /// turn has come.
     pub(crate) async fn refreshed(&self) {
@@ -130,18 +123,15 @@ impl Issuer {
         let _ = timeout(fetch::LONGEST * 2, seen.wait_for(|state| state.looks > before)).await;
     }
 
-    fn learn(&self, fetched: Result<KeySet, String>) {
+    /// `None` where the look failed: the last keys stay.
+    fn learn(&self, fetched: Option<KeySet>) {
         self.state.send_modify(|state| {
             state.looks += 1;
-            match fetched {
-                Ok(keys) => {
-                    state.failure = None;
-                    if state.keys.as_deref() != Some(&keys) {
-                        state.keys = Some(Arc::new(keys));
-                        self.generation.fetch_add(1, Relaxed);
-                    }
-                }
-                Err(failure) => state.failure = Some(failure),
+            if let Some(keys) = fetched
+                && state.keys.as_deref() != Some(&keys)
+            {
+                state.keys = Some(Arc::new(keys));
+                self.generation.fetch_add(1, Relaxed);
             }
         });
     }
@@ -213,7 +203,7 @@ impl Look {
                     next(Err(failures))
                 }
             };
-            held.learn(fetched);
+            held.learn(fetched.ok());
             let wake = Arc::clone(&held.wake);
             drop(held);
             tokio::select! {

@@ -56,7 +56,7 @@ impl Jwt {
             if let Source::Url(known) = &one.source
                 && one.config.jwks_url == config.jwks_url
             {
-                issuer = known.get().cloned();
+                issuer = known.get().cloned().or(issuer);
             }
         }
         let source = match &config.jwks {
@@ -87,7 +87,7 @@ impl Jwt {
             (Source::Inline(keys), ..) => keys,
             (Source::Url(_), Some(keys), _) => keys,
             (Source::Url(_), None, Some(issuer)) => return Err(Stop::Ask(Arc::clone(issuer))),
-            (Source::Url(_), None, None) => return Err(Wrong::NoKeys("the issuer has no keys".to_owned()).into()),
+            (Source::Url(_), None, None) => return Err(unknown_key(false).into()),
         };
         match token::verify(token, keys, &self.policy, now) {
             Ok(good) => {
@@ -97,23 +97,18 @@ impl Jwt {
             }
             Err(Bad::UnknownKey) => match issuer {
                 Some(issuer) => Err(Stop::Ask(Arc::clone(issuer))),
-                None => Err(Bad::unknown_key().into()),
+                None => Err(unknown_key(true).into()),
             },
             Err(Bad::Wrong(wrong)) => Err(wrong.into()),
         }
     }
 }
 
-impl Bad {
-    pub(super) fn unknown_key() -> Wrong {
-        Wrong::Invalid("the token is signed by a key that its issuer does not publish".into())
-    }
-}
-
-/// What a token is told whose key is not known, after the issuer was asked.
-pub(super) fn unknown_key(issuer: &Issuer) -> Wrong {
-    match issuer.keys() {
-        Some(_) => Bad::unknown_key(),
-        None => Wrong::NoKeys(format!("the keys of the token's issuer are not known: {}", issuer.failure())),
+/// What is told of a token whose key is not known, after the issuer was asked.
+pub(super) fn unknown_key(issuer_answered: bool) -> Wrong {
+    match issuer_answered {
+        true => Wrong::Invalid("the token is signed by a key that its issuer does not publish".into()),
+        // Where the issuer is asked may be nobody's business outside.
+        false => Wrong::NoKeys("the keys of the token's issuer could not be fetched: the platform's log says why"),
     }
 }

@@ -286,9 +286,8 @@ mod tests {
         let limits = Limits::new(&rate);
         let at = limits.epoch + Duration::from_secs(1);
         let asker = |peer, at| Asker { peer, at, tenant: None };
-        let ask = |n: u32| {
-            limits.take_caller(&HeaderMap::new(), asker(IpAddr::V4(n.into()), at), &mut Standing::default())
-        };
+        let ask =
+            |n: u32| limits.take_caller(&HeaderMap::new(), asker(IpAddr::V4(n.into()), at), &mut Standing::default());
         assert!(ask(1).is_ok() && ask(2).is_ok());
         let over = ask(1).unwrap_err();
         assert_eq!((over.name.as_str(), over.wait), ("address", Duration::from_secs(3600)));

@@ -25,7 +25,7 @@ pub(super) enum Wrong {
     /// `insufficient_scope`: it is good, but not for this.
     Insufficient { detail: Cow<'static, str>, scopes: Option<String> },
     /// The issuer's keys are not known.
-    NoKeys(String),
+    NoKeys(&'static str),
 }
 
 impl From<Wrong> for Refusal {
@@ -52,7 +52,10 @@ impl From<Wrong> for Refusal {
             Wrong::NoKeys(detail) => (Code::IssuerUnavailable, detail.into(), None),
         };
         let header = challenge.and_then(|text| HeaderValue::try_from(text).ok());
-        Self { fault: Fault::new(code, detail), headers: header.map(|value| (header::WWW_AUTHENTICATE, value)).into_iter().collect() }
+        Self {
+            fault: Fault::new(code, detail),
+            headers: header.map(|value| (header::WWW_AUTHENTICATE, value)).into_iter().collect(),
+        }
     }
 }
 
@@ -95,14 +98,22 @@ mod tests {
         let scopes = || Some("read write".to_owned());
         for (wrong, status, challenge) in [
             (Wrong::Missing("none"), 401, Some("Bearer")),
-            (Wrong::Twice(header::AUTHORIZATION), 400, Some("Bearer error=\"invalid_request\", error_description=\"the header `authorization` came twice\"")),
-            (Wrong::Invalid("a \"b\"\\\nü".into()), 401, Some("Bearer error=\"invalid_token\", error_description=\"a 'b''''\"")),
+            (
+                Wrong::Twice(header::AUTHORIZATION),
+                400,
+                Some("Bearer error=\"invalid_request\", error_description=\"the header `authorization` came twice\""),
+            ),
+            (
+                Wrong::Invalid("a \"b\"\\\nü".into()),
+                401,
+                Some("Bearer error=\"invalid_token\", error_description=\"a 'b''''\""),
+            ),
             (
                 Wrong::Insufficient { detail: "it lacks write".into(), scopes: scopes() },
                 403,
                 Some("Bearer error=\"insufficient_scope\", error_description=\"it lacks write\", scope=\"read write\""),
             ),
-            (Wrong::NoKeys("down".into()), 503, None),
+            (Wrong::NoKeys("down"), 503, None),
         ] {
             let refusal = Refusal::from(wrong);
             assert_eq!(refusal.fault.code.status(), status);

@@ -71,7 +71,11 @@ impl KeySet {
             return Err(format!("the set has {} keys, {KEYS_MAX} are allowed", set.keys.len()));
         }
         let keys: Vec<Key> = set.keys.into_iter().filter_map(|key| read(serde_json::from_value(key).ok()?)).collect();
-        if keys.is_empty() { Err("the set has no key for signatures that is known here".to_owned()) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err("the set has no key for signatures that is known here".to_owned())
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, Missing> {
@@ -92,7 +96,8 @@ impl KeySet {
 }
 
 fn read(jwk: Jwk) -> Option<Key> {
-    if jwk.usage.is_some_and(|usage| usage != "sig") || jwk.key_ops.is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    if jwk.usage.is_some_and(|usage| usage != "sig")
+        || jwk.key_ops.is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
     {
         return None;
     }
@@ -103,7 +108,8 @@ fn read(jwk: Jwk) -> Option<Key> {
             // Leading zeros are no part of the number.
             let n = n.iter().position(|byte| *byte != 0).map(|first| n[first..].to_vec())?;
             // What ring takes: 2,048 to 8,192 bits.
-            Some(Public::Rsa { n, e: part(&jwk.e)? }).filter(|key| matches!(key, Public::Rsa { n, e } if (256..=1024).contains(&n.len()) && e.len() <= 5))?
+            Some(Public::Rsa { n, e: part(&jwk.e)? })
+                .filter(|key| matches!(key, Public::Rsa { n, e } if (256..=1024).contains(&n.len()) && e.len() <= 5))?
         }
         ("EC", Some("P-256")) => Public::P256(point(part(&jwk.x)?, part(&jwk.y)?, 32)?),
         ("EC", Some("P-384")) => Public::P384(point(part(&jwk.x)?, part(&jwk.y)?, 48)?),

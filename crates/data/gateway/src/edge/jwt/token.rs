@@ -63,7 +63,9 @@ pub(super) fn verify(token: &str, keys: &KeySet, policy: &Policy, now: u64) -> R
         return invalid("the token asks for extensions that are not known here");
     }
     let algorithm = match serde_json::from_value::<Algorithm>(Value::String(decoded.alg.clone())) {
-        Ok(algorithm) if policy.asked.algorithms.is_empty() || policy.asked.algorithms.contains(&algorithm) => algorithm,
+        Ok(algorithm) if policy.asked.algorithms.is_empty() || policy.asked.algorithms.contains(&algorithm) => {
+            algorithm
+        }
         _ => return invalid(format!("the token's algorithm `{:.16}` is not accepted", decoded.alg)),
     };
     let Some(said) = json::<Map<String, Value>>(claims) else { return invalid("the token's claims cannot be read") };

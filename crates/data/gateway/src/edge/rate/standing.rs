@@ -97,8 +97,14 @@ mod tests {
         let at = Instant::now();
         let mut standing = Standing::of(None, Some(&tenant));
         assert!(tenant.take(at, &mut standing).is_ok());
-        assert_eq!(tenant.take(at, &mut Standing::default()).unwrap_err().to_string(), "more than 1/h with bursts of 1 of all functions together");
+        assert_eq!(
+            tenant.take(at, &mut Standing::default()).unwrap_err().to_string(),
+            "more than 1/h with bursts of 1 of all functions together"
+        );
         standing.tell(&mut headers);
-        assert_eq!((&headers[POLICY], &headers[LEFT]), (&HeaderValue::from_static("\"tenant\";q=1;w=3600"), &HeaderValue::from_static("\"tenant\";r=0;t=3600")));
+        assert_eq!(
+            (&headers[POLICY], &headers[LEFT]),
+            (&HeaderValue::from_static("\"tenant\";q=1;w=3600"), &HeaderValue::from_static("\"tenant\";r=0;t=3600"))
+        );
     }
 }
