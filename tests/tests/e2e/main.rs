@@ -7,6 +7,7 @@
 mod access;
 mod auth;
 mod bad_input;
+mod canary;
 mod clients;
 mod contract;
 mod disk;
@@ -17,8 +18,10 @@ mod journey;
 mod kill;
 mod limits;
 mod load;
+mod outage;
 mod protocol;
 mod races;
+mod resilience;
 mod runtimes;
 mod scale;
 mod tls;

@@ -29,6 +29,7 @@ impl Registry {
             let txn = self.close_keys(name, txn)?;
             let txn = txn
                 .delete_prefix(key::limits(name))
+                .delete(key::events(name))
                 .delete_prefix(key::aliases(name))
                 .delete_prefix(key::revisions(name))
                 .delete(key::function(name));

@@ -18,11 +18,13 @@ impl Tokens {
         Self(access.token_sha256.0.iter().filter_map(read).collect())
     }
 
+    /// The token's hash, where it is good.
+    ///
     /// Comparing hashes in any time tells nothing: who could choose them could break SHA-256.
-    pub(super) fn check(&self, sent: &str) -> Result<(), Wrong> {
+    pub(super) fn check(&self, sent: &str) -> Result<[u8; 32], Wrong> {
         let hash: [u8; 32] = Sha256::digest(sent).into();
         match self.0.contains(&hash) {
-            true => Ok(()),
+            true => Ok(hash),
             false => Err(Wrong::Invalid("the token is not one of this function".into())),
         }
     }
