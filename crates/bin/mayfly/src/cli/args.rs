@@ -1,7 +1,10 @@
 //! The command line as types: every verb, argument and option, checked before anything runs.
 
+mod key;
+
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use key::{KeyCreateArgs, KeyVerb};
 use std::{net::SocketAddr, path::PathBuf};
 use types::{
     AliasName, Contract, FunctionName, InvocationId, Millis, Runtime,
@@ -381,37 +384,6 @@ pub enum RouteVerb {
     Add(RouteAddArgs),
     /// Take a route away
     Rm(RouteKeyArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum KeyVerb {
-    /// Make a key and show it, this once
-    Create(KeyCreateArgs),
-    /// Show all keys, without their secrets
-    List,
-    /// Have a key open nothing any more
-    Revoke(KeyRevokeArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct KeyCreateArgs {
-    /// Who or what gets it, in words of your own
-    pub name: String,
-    /// A function that it opens; may be given several times
-    #[arg(long = "function", short, value_name = "NAME", value_delimiter = ',', required_unless_present = "all")]
-    pub functions: Vec<FunctionName>,
-    /// It opens all functions, those of the future too
-    #[arg(long, conflicts_with = "functions")]
-    pub all: bool,
-    /// It opens nothing after this time, as 90d or 12h [default: never]
-    #[arg(long, value_name = "TIME")]
-    pub expires: Option<Millis>,
-}
-
-#[derive(Debug, Args)]
-pub struct KeyRevokeArgs {
-    /// As `mayfly key list` shows it
-    pub id: String,
 }
 
 /// What tells one route from another.

@@ -56,7 +56,7 @@ fn quality(text: &str) -> Option<u16> {
     }
     let value: f32 = text.strip_prefix("q=").or_else(|| text.strip_prefix("Q="))?.trim().parse().ok()?;
     // 0 to 1000: nothing is lost.
-    (0.0..=1.0).contains(&value).then(|| (value * 1000.0) as u16)
+    (0.0..=1.0).contains(&value).then_some((value * 1000.0) as u16)
 }
 
 /// Whether an answer may be compressed at all, whatever the client takes.

@@ -223,9 +223,12 @@ fn keys_in_the_manifest_need_no_server() {
     house.stop();
 }
 
+/// A key's secret, the functions that it opens, and when it expires.
+type Key<'a> = (&'a str, Option<&'a [&'a str]>, Option<u64>);
+
 /// A snapshot whose keys are these.
-fn with_keys(mut snapshot: Snapshot, all: &[(&str, Option<&[&str]>, Option<u64>)]) -> Snapshot {
-    let key = |(secret, functions, expires): &(&str, Option<&[&str]>, Option<u64>)| {
+fn with_keys(mut snapshot: Snapshot, all: &[Key<'_>]) -> Snapshot {
+    let key = |(secret, functions, expires): &Key<'_>| {
         let functions = functions.map(|names| names.iter().map(|name| name.parse().unwrap()).collect());
         let expires = expires.map(Timestamp);
         let key =

@@ -39,7 +39,9 @@ impl Entry {
     }
 }
 
-pub(super) struct Cache(Box<[Mutex<HashMap<[u8; 32], Arc<Entry>>>]>);
+type Part = Mutex<HashMap<[u8; 32], Arc<Entry>>>;
+
+pub(super) struct Cache(Box<[Part]>);
 
 impl Default for Cache {
     fn default() -> Self {
@@ -48,7 +50,7 @@ impl Default for Cache {
 }
 
 impl Cache {
-    fn part(&self, hash: &[u8; 32]) -> &Mutex<HashMap<[u8; 32], Arc<Entry>>> {
+    fn part(&self, hash: &[u8; 32]) -> &Part {
         &self.0[usize::from(hash[0]) % PARTS]
     }
 
