@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Versions are pinned: a test that fails tomorrow fails for a reason of ours.
-const CLIENTS: [&str; 2] = ["grpcio==1.85.3", "websockets==17.4"];
+const CLIENTS: [&str; 4] = ["grpcio==1.85.3", "websockets==17.4", "pyjwt==2.15.1", "cryptography==50.0.2"];
 
 /// Runs a script of `tests/clients` to its end; gives what it printed.
 ///

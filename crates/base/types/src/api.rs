@@ -17,6 +17,8 @@
 //! | `GET /functions/{name}/events` | → [`EventList`], newest first |
 //! | `GET /routes` | → [`RouteList`] |
 //! | `PUT, DELETE /routes` | one [`Route`] → [`Route`], 204 |
+//! | `GET, POST /keys` | [`KeyRequest`](crate::key::KeyRequest) → [`KeyList`](crate::key::KeyList), 201 [`KeyCreated`](crate::key::KeyCreated) |
+//! | `DELETE /keys/{id}` | → 204 |
 //! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer; `async=true` is refused |
 //! | `GET /functions/{name}/invocations?limit=50` | → [`InvocationList`], newest first |
 //! | `GET /functions/{name}/logs?follow=true&tail=100` | → NDJSON of [`LogLine`]; also `revision=3`, `invocation=ID` |

@@ -2,7 +2,7 @@
 
 use crate::{
     canary::Canary,
-    edge::{Access, Cors, Edge, Rate},
+    edge::{Access, Cors, Edge, Http, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
     protocol::Protocol,
@@ -76,6 +76,8 @@ pub struct Manifest {
     pub rate: Option<Rate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
 }
@@ -235,7 +237,8 @@ impl Manifest {
     }
 
     fn edge(&self) -> Edge {
-        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone() }
+        let compress = self.http.as_ref().and_then(|http| http.compress.clone());
+        Edge { access: self.access.clone(), rate: self.rate.clone(), cors: self.cors.clone(), compress }
     }
 
     /// The routes of its HTTP triggers, to the alias `live`.
@@ -298,7 +301,7 @@ mod tests {
         }
         let degrade = "resilience.degrade.answer";
         let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
-        for table in tables.into_iter().chain(["access", "rate", "cors", "build", "canary"]) {
+        for table in tables.into_iter().chain(["canary", "access", "access.jwt", "rate", "cors", "http", "build"]) {
             let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
             let text = format!("{header}unheard = 1\n");
             let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();
@@ -342,6 +345,48 @@ mod tests {
             (&edge("[access]\nauth = 'token'\ntoken_sha256 = 'geheim'"), Code::ManifestInvalid, "64 hexadecimal"),
             (&edge("[access]\nauth = 'public'\ntoken_sha256 = 'x'"), Code::ManifestInvalid, "does not read it"),
             (&edge("[access]\nauth = 'basic'"), Code::ManifestInvalid, "basic"),
+            (&edge("[access]\nauth = 'jwt'"), Code::ManifestInvalid, "[access.jwt]"),
+            (&edge("[access]\nauth = 'key'\n[access.jwt]\nissuer = 'a'"), Code::ManifestInvalid, "does not read it"),
+            (&jwt("issuer = ''\naudience = 'a'\njwks_url = 'https://a/'"), Code::ManifestInvalid, "access.jwt.issuer"),
+            (&jwt("issuer = 'a'\njwks_url = 'https://a/'"), Code::ManifestInvalid, "any token"),
+            (&jwt("issuer = 'a'\naudience = 'a'"), Code::ManifestInvalid, "either"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'ftp://a/'"), Code::ManifestInvalid, "https"),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://u:p@a/'"), Code::ManifestInvalid, "https"),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\njwks = '{}'"),
+                Code::ManifestInvalid,
+                "either",
+            ),
+            (&jwt("issuer = 'a'\naudience = 'a'\njwks = '{\"keys\":[]}'"), Code::ManifestInvalid, "no key"),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks = '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}'"),
+                Code::ManifestInvalid,
+                "secret",
+            ),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nalgorithms = ['none']"),
+                Code::ManifestInvalid,
+                "none",
+            ),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nalgorithms = ['HS256']"),
+                Code::ManifestInvalid,
+                "HS256",
+            ),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nleeway = '10m'"),
+                Code::ManifestInvalid,
+                "over",
+            ),
+            (
+                &jwt("issuer = 'a'\naudience = 'a'\njwks_url = 'https://a/'\nscopes = 'a b'"),
+                Code::ManifestInvalid,
+                "scope",
+            ),
+            (&edge("[rate]\neach = [{ by = 'key', limit = '5/s' }]"), Code::ManifestInvalid, "auth `key`"),
+            (&edge("[rate]\neach = [{ by = 'claim:sub', limit = '5/s' }]"), Code::ManifestInvalid, "auth `jwt`"),
+            (&edge("[http]\ncompress = { min = '2GiB' }"), Code::ManifestInvalid, "http.compress.min"),
+            (&edge("[http]\ncompress = 'yes'"), Code::ManifestInvalid, "true"),
             (&edge("[rate]"), Code::ManifestInvalid, "limits nothing"),
             (&edge("[rate]\nlimit = '5'"), Code::ManifestInvalid, "100/s"),
             (&edge("[rate]\neach = [{ by = 'name', limit = '5/s' }]"), Code::ManifestInvalid, "nobody apart"),
@@ -356,6 +401,10 @@ mod tests {
 
     fn edge(table: &str) -> String {
         format!("name = 'a'\nruntime = 'nodejs'\n{table}")
+    }
+
+    fn jwt(keys: &str) -> String {
+        edge(&format!("[access]\nauth = 'jwt'\n[access.jwt]\n{keys}"))
     }
 
     #[test]

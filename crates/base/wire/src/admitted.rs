@@ -33,6 +33,14 @@ impl Matched {
     }
 }
 
+/// The token that a call was let in for, where the function asks for one: verified, so that user code may believe it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Authorizer {
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// Those of `scope`, one by one.
+    pub scopes: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

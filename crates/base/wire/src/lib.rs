@@ -15,7 +15,7 @@ pub mod record;
 pub mod snapshot;
 
 pub use activity::Activity;
-pub use admitted::Matched;
+pub use admitted::{Authorizer, Matched};
 pub use body::{Body, BodyError};
 pub use call::{Call, CallInfo, Caller, Deferred, End, Invoke, Lease, Permit, Shape};
 pub use host::{

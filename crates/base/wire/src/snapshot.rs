@@ -3,7 +3,7 @@
 use imbl::OrdMap;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
-use types::{AliasName, FunctionName, Revision, Route};
+use types::{AliasName, ApiKey, FunctionName, Revision, Route};
 
 /// A revision with its share of the traffic in per cent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub routes: OrdMap<Arc<str>, Place>,
     /// Most calls at once of the functions that have a limit of their own; 0 stops one.
     pub limits: Arc<HashMap<FunctionName, u32>>,
+    /// API keys by their SHA-256.
+    pub keys: Arc<HashMap<[u8; 32], Arc<ApiKey>>>,
 }
 
 impl Snapshot {

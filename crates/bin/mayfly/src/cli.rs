@@ -16,6 +16,7 @@ mod history;
 mod info;
 mod init;
 mod invoke;
+mod key;
 mod limit;
 mod list;
 mod logs;
@@ -87,6 +88,7 @@ async fn dispatch(global: &Global, screen: Screen, verb: Verb) -> Outcome {
         Verb::Rollback(args) => alias::rollback(&session, args).await,
         Verb::Limit(args) => limit::run(&session, args).await,
         Verb::Route(verb) => route::run(&session, verb).await,
+        Verb::Key(verb) => key::run(&session, verb).await,
         Verb::Info => info::run(&session).await,
         Verb::Up(_) | Verb::Guest(_) | Verb::Compile(_) | Verb::Init(_) | Verb::Dev(_) => {
             Err(Failure::Usage("this verb is not one of the client's".to_owned()))

@@ -11,6 +11,7 @@ mod function;
 mod info;
 mod input;
 mod invoke;
+mod key;
 mod limit;
 mod logs;
 mod openapi;
@@ -76,6 +77,9 @@ fn guarded() -> Vec<Endpoint> {
         get    "/v1/routes" route::list,
         put    "/v1/routes" route::update,
         delete "/v1/routes" route::remove,
+        get    "/v1/keys" key::list,
+        post   "/v1/keys" key::create,
+        delete "/v1/keys/{id}" key::revoke,
         post   "/v1/functions/{name}/invocations" invoke::create,
         get    "/v1/functions/{name}/invocations" invoke::list,
         get    "/v1/functions/{name}/logs" logs::read,

@@ -3,11 +3,12 @@
 //! Every change is one transaction with checks on all that it was decided upon, so it is whole or absent, whoever
 //! else writes and whenever the process ends. A change that met another one is decided anew.
 //!
-//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`] and
-//! [`function`] are the changes that the API offers; [`canary`] are those that the platform makes by itself, [`event`] why;
-//! [`deployment`] keeps the story of each attempt.
+//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`],
+//! [`api_key`] and [`function`] are the changes that the API offers; [`canary`] are those that the platform makes by itself,
+//! [`event`] why; [`deployment`] keeps the story of each attempt.
 
 mod alias;
+mod api_key;
 mod canary;
 mod deployment;
 mod event;

@@ -14,7 +14,7 @@ use store::{
     record::{Kind, Watch, WatchError},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use types::{Fault, FunctionName};
+use types::{ApiKey, Fault, FunctionName};
 use wire::{FunctionView, Snapshot, Snapshots, snapshot::Place};
 
 /// Builds pictures and hands them out.
@@ -33,6 +33,7 @@ struct State {
     /// By the key of their record.
     routes: OrdMap<Arc<str>, Place>,
     limits: Arc<HashMap<FunctionName, u32>>,
+    keys: Arc<HashMap<[u8; 32], Arc<ApiKey>>>,
 }
 
 /// What changes mean for the picture.
@@ -41,6 +42,7 @@ struct Dirty {
     functions: BTreeSet<FunctionName>,
     routes: BTreeSet<Arc<str>>,
     limits: bool,
+    keys: bool,
 }
 
 impl Dirty {
@@ -53,11 +55,12 @@ impl Dirty {
                 self.routes.insert(Arc::clone(key));
             }
             Some(picture::Part::Limit) => self.limits = true,
+            Some(picture::Part::Keys) => self.keys = true,
             None => {}
         }
     }
     fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.routes.is_empty() && !self.limits
+        self.functions.is_empty() && self.routes.is_empty() && !self.limits && !self.keys
     }
 }
 
@@ -139,7 +142,8 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
 fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     let (entries, watch) = records.list_and_watch("");
     let version = records.version().0;
-    let mut state = State { watch, functions: OrdMap::new(), routes: OrdMap::new(), limits: Default::default() };
+    let (functions, routes) = (OrdMap::new(), OrdMap::new());
+    let mut state = State { watch, functions, routes, limits: Default::default(), keys: Default::default() };
     let mut dirty = Dirty::default();
     entries.iter().for_each(|entry| dirty.add(&entry.key));
     for name in dirty.functions {
@@ -152,6 +156,7 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
         state.routes.insert(key, routes);
     }
     state.limits = Arc::new(picture::limits(records)?);
+    state.keys = Arc::new(picture::keys(records)?);
     Ok((state, version))
 }
 
@@ -173,6 +178,12 @@ impl State {
             match picture::limits(records) {
                 Ok(limits) => self.limits = Arc::new(limits),
                 Err(fault) => tracing::error!(%fault, "the last limits stay"),
+            }
+        }
+        if dirty.keys {
+            match picture::keys(records) {
+                Ok(keys) => self.keys = Arc::new(keys),
+                Err(fault) => tracing::error!(%fault, "the last API keys stay"),
             }
         }
         for name in dirty.functions {
@@ -197,6 +208,7 @@ impl State {
             functions: self.functions.clone(),
             routes: self.routes.clone(),
             limits: Arc::clone(&self.limits),
+            keys: Arc::clone(&self.keys),
         }
     }
 }

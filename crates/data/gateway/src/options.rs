@@ -2,6 +2,7 @@
 
 use crate::caller::Trusted;
 use std::{path::PathBuf, time::Duration};
+use types::edge::Tempo;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -26,6 +27,8 @@ pub struct Options {
     pub trusted: Trusted,
     /// Folder with the certificates of the TLS listeners.
     pub certificates: Option<PathBuf>,
+    /// Most calls of all functions together in a time; the next ones get 429.
+    pub rate: Option<Tempo>,
     /// File of the access log, `-` for standard output; none is written without.
     pub access_log: Option<PathBuf>,
 }
@@ -43,6 +46,7 @@ impl Default for Options {
             linger: Duration::from_secs(5),
             trusted: Trusted::default(),
             certificates: None,
+            rate: None,
             access_log: None,
         }
     }

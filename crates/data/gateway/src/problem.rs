@@ -1,6 +1,6 @@
 //! Faults become responses here and nowhere else.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use std::fmt::Write as _;
 use types::{Code, Fault};
 use wire::Body;
@@ -34,6 +34,16 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The same where gRPC can be told: it needs HTTP/2.
+pub(crate) fn is_grpc_call<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2 && is_grpc(request.headers())
+}
+
+/// The fault as the caller reads it.
+pub(crate) fn answer(fault: &Fault, grpc: bool) -> Response<Body> {
+    if grpc { self::grpc(fault) } else { response(fault) }
 }
 
 /// The fault as gRPC tells it: an answer of trailers only, with status 200 ("PROTOCOL-HTTP2", Responses).

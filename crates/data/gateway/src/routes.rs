@@ -13,7 +13,7 @@ mod tree;
 use parking_lot::Mutex;
 use std::sync::Arc;
 pub use table::{Ask, Match, Table};
-use types::Fault;
+use types::{ApiKey, Fault};
 use wire::Snapshots;
 
 /// The newest table, made by whichever lane sees a new snapshot first.
@@ -49,6 +49,11 @@ impl Routes {
         snapshots.mark_unchanged();
         let table = newest.table();
         Self { newest, current: Mutex::new((snapshots, table)) }
+    }
+
+    /// An API key of the last snapshot by its SHA-256.
+    pub(crate) fn key(&self, hash: &[u8; 32]) -> Option<Arc<ApiKey>> {
+        self.current.lock().1.snapshot().keys.get(hash).cloned()
     }
 
     /// [`Table::find`] in the table of now.

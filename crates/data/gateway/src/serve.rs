@@ -4,15 +4,17 @@ use crate::{
     access,
     caller::Peer,
     connection::Connection,
+    edge::Issuers,
     options::Options,
     routes::{Newest, Routes},
-    service::Service,
+    service::{House, Service, Shared},
     tls::{Certificates, Tls},
 };
 use chassis::{Lanes, Shutdown, metrics::Metrics, task};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
 };
 use tokio_util::task::TaskTracker;
@@ -27,6 +29,7 @@ pub struct Gateway {
     log: Option<(access::Log, access::Writer)>,
     reload: Reload,
     hurry: Shutdown,
+    issuers: Box<dyn FnOnce(Handle) -> Arc<Issuers> + Send>,
 }
 
 /// A socket to serve.
@@ -53,7 +56,9 @@ impl Gateway {
         let certificates =
             options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
         let log = options.access_log.as_deref().map(|path| access::Log::start(path, metrics)).transpose()?;
-        Ok(Self { options, snapshots, invoke, certificates, log, reload: Reload::default(), hurry: Shutdown::new() })
+        let issuers = Box::new(Issuers::new(metrics));
+        let (reload, hurry) = (Reload::default(), Shutdown::new());
+        Ok(Self { options, snapshots, invoke, certificates, log, reload, hurry, issuers })
     }
 
     /// Cancelled, it has idle connections closed at once after a shutdown: where nobody else takes new ones.
@@ -74,10 +79,13 @@ impl Gateway {
         let reloads = task::spawn("reload", reloads(self.reload, self.certificates.clone(), log.clone()));
         let mut done = Vec::new();
         let newest = Newest::new(self.snapshots);
+        // Issuers are asked on this runtime, not on a lane.
+        let issuers = (self.issuers)(Handle::current());
+        let shared = Shared { invoke: self.invoke, issuers, house: House::of(&self.options), log: log.clone() };
         for index in 0..lanes.count() {
             let places = Arc::new(Semaphore::new(self.options.connections_max));
             let routes = Routes::new(Arc::clone(&newest));
-            let service = Arc::new(Service::new(&self.options, routes, Arc::clone(&self.invoke), log.clone()));
+            let service = Arc::new(Service::new(&self.options, routes, shared.clone()));
             for listener in &listeners {
                 let tls = if listener.tls { self.certificates.as_ref().map(Certificates::server) } else { None };
                 let lane = Lane {
@@ -99,7 +107,7 @@ impl Gateway {
                 });
             }
         }
-        drop((listeners, log));
+        drop((listeners, log, shared));
         for lane in done {
             let _ = lane.await;
         }

@@ -4,7 +4,7 @@ use crate::{
     access::{Entry, Log},
     answer::Answer,
     caller::{self, Peer, Trusted},
-    edge::{Gate, cors},
+    edge::{Asker, Context, Gate, Issuers, Refusal, Tenant, Verified, cors},
     headers::{self, REQUEST_ID},
     options::Options,
     problem,
@@ -13,7 +13,11 @@ use crate::{
 };
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use types::{Code, Fault, InvocationId};
 use wire::{Body, Call, Invoke, Matched, Shape};
 
@@ -26,6 +30,8 @@ struct Caller<'a> {
     id: InvocationId,
     peer: &'a Peer,
     arrived: Instant,
+    /// Whom the function's gate let in.
+    verified: Option<&'a Verified>,
 }
 
 /// What the connections of one lane share.
@@ -34,7 +40,32 @@ pub(crate) struct Service {
     invoke: Arc<dyn Invoke>,
     trusted: Trusted,
     limits: Limits,
+    issuers: Arc<Issuers>,
+    tenant: Option<House>,
     log: Option<Log>,
+}
+
+/// The limit of all functions together, and the gate of those that have none of their own.
+#[derive(Clone)]
+pub(crate) struct House {
+    limit: Arc<Tenant>,
+    gate: Arc<Gate>,
+}
+
+impl House {
+    pub(crate) fn of(options: &Options) -> Option<Self> {
+        let limit = Arc::new(Tenant::new(options.rate?));
+        Some(Self { limit, gate: Arc::default() })
+    }
+}
+
+/// What the services of all lanes share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub invoke: Arc<dyn Invoke>,
+    pub issuers: Arc<Issuers>,
+    pub house: Option<House>,
+    pub log: Option<Log>,
 }
 
 /// Of every request, whoever it is for.
@@ -46,22 +77,23 @@ struct Limits {
 }
 
 impl Service {
-    pub(crate) fn new(options: &Options, routes: Routes, invoke: Arc<dyn Invoke>, log: Option<Log>) -> Self {
+    pub(crate) fn new(options: &Options, routes: Routes, shared: Shared) -> Self {
+        let Shared { invoke, issuers, house: tenant, log } = shared;
         let limits = Limits { head: options.head_max, url: options.url_max, body: options.body_max };
-        Self { routes, invoke, trusted: options.trusted.clone(), limits, log }
+        Self { routes, invoke, trusted: options.trusted.clone(), limits, issuers, tenant, log }
     }
 
     /// Answers every request: a fault is an answer too.
     pub(crate) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Answer> {
         let arrived = Instant::now();
         let id = headers::request_id(request.headers());
-        let grpc = request.version() == Version::HTTP_2 && problem::is_grpc(request.headers());
+        let grpc = problem::is_grpc_call(&request);
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
         let (mut response, fault) = match self.walk(request, id, peer, arrived, entry.as_deref_mut()).await {
             Ok(response) => (response, None),
             Err(fault) => {
                 tracing::debug!(%id, %fault, "refused");
-                let response = if grpc { problem::grpc(&fault) } else { problem::response(&fault) };
+                let response = problem::answer(&fault, grpc);
                 (response, Some(fault))
             }
         };
@@ -93,11 +125,12 @@ impl Service {
         if let Some(entry) = &mut entry {
             entry.routed(found.target.function.as_str());
         }
-        let gate = found.gate.take();
-        let caller = Caller { id, peer, arrived };
+        let gate = found.gate.take().or_else(|| self.tenant.as_ref().map(|house| Arc::clone(&house.gate)));
+        let caller = Caller { id, peer, arrived, verified: None };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
         match gate {
-            Some(gate) => self.guarded(&gate, request, &found, caller, entry).await,
+            // On the heap: what a gate needs is not in the state of calls without one.
+            Some(gate) => Box::pin(self.guarded(&gate, request, &found, caller, entry)).await,
             None => self.pass(request, &found, caller, entry).await,
         }
     }
@@ -116,20 +149,32 @@ impl Service {
         {
             return Ok(response);
         }
-        let origin = gate.origin(request.headers());
-        let client = caller::client_of(request.headers(), caller.peer, &self.trusted);
-        // Whom a token tells apart takes turns by it where calls wait; everybody else by the address.
-        if let Some(identity) = gate.identity(request.headers()) {
-            request.extensions_mut().insert(identity);
-        }
-        let mut response = match gate.admit(request.headers_mut(), Some(client), caller.arrived) {
-            Ok(()) => match self.pass(request, found, caller, entry).await {
-                Ok(response) => response,
-                Err(fault) => problem::response(&fault),
-            },
-            Err(refused) => *refused,
+        let wish = gate.wish(&request);
+        let grpc = problem::is_grpc_call(&request);
+        let asker = Asker {
+            peer: caller::client_of(request.headers(), caller.peer, &self.trusted),
+            at: caller.arrived,
+            tenant: self.tenant.as_ref().map(|house| &*house.limit),
         };
-        gate.mark(origin, &mut response);
+        let context = Context {
+            function: &found.target.function,
+            now: SystemTime::now().into(),
+            issuers: &self.issuers,
+            key: &|hash| self.routes.key(hash),
+        };
+        let mut response = match gate.admit(request.headers_mut(), asker, &context).await {
+            Ok(admitted) => {
+                let caller = Caller { verified: Some(&admitted.verified), ..caller };
+                let mut response = match self.pass(request, found, caller, entry).await {
+                    Ok(response) => response,
+                    Err(fault) => problem::answer(&fault, grpc),
+                };
+                admitted.standing.tell(response.headers_mut());
+                response
+            }
+            Err(refusal) => refused(*refusal, caller.id, grpc),
+        };
+        gate.finish(wish, &mut response);
         Ok(response)
     }
 
@@ -137,11 +182,12 @@ impl Service {
         &self,
         request: Request<Incoming>,
         found: &Match,
-        Caller { id, peer, arrived }: Caller<'_>,
+        caller: Caller<'_>,
         entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
         // The request as the function sees it: its own path, no header that is the connection's, who called, its trace.
-        let (request, client) = self.forward(request, found, id, peer)?;
+        let Caller { id, arrived, .. } = caller;
+        let (request, client) = self.forward(request, found, caller)?;
         if let Some(entry) = entry {
             entry.called_by(client, request.headers().get(trace::TRACEPARENT));
         }
@@ -174,8 +220,7 @@ impl Service {
         &self,
         request: Request<Incoming>,
         found: &Match,
-        id: InvocationId,
-        peer: &Peer,
+        Caller { id, peer, verified, .. }: Caller<'_>,
     ) -> Result<(Request<Body>, IpAddr), Fault> {
         let (mut parts, body) = request.into_parts();
         if parts.version == Version::HTTP_2 {
@@ -185,8 +230,12 @@ impl Service {
         let prefix = &parts.uri.path()[..found.strip];
         let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
         trace::ensure(&mut parts.headers, id);
-        parts.headers.insert(REQUEST_ID, headers::id_value(id));
         headers::remove_ours(&mut parts.headers);
+        parts.headers.insert(REQUEST_ID, headers::id_value(id));
+        if let Some(verified) = verified {
+            headers::add_verified(&mut parts.headers, verified);
+            parts.extensions.extend(verified.extensions());
+        }
         if let Some(route) = &found.route {
             let matched = Matched(Arc::clone(route));
             headers::add_parameters(&mut parts.headers, &matched, parts.uri.path());
@@ -200,6 +249,13 @@ impl Service {
         };
         Ok((Request::from_parts(parts, body), client))
     }
+}
+
+/// The answer of a gate that lets nobody through, as the caller's protocol tells it.
+fn refused(refusal: Refusal, id: InvocationId, grpc: bool) -> Response<Body> {
+    tracing::debug!(%id, fault = %refusal.fault, "refused at the gate");
+    let response = problem::answer(&refusal.fault, grpc);
+    refusal.onto(response)
 }
 
 fn body_too_large(size: u64, max: u64) -> Fault {

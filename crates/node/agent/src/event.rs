@@ -8,15 +8,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    sync::Arc,
     time::SystemTime,
 };
 use types::{Code, Fault, FunctionName, InvocationId, Timestamp};
-use wire::{Body, Matched};
+use wire::{Authorizer, Body, Matched};
 
 /// Writes the event of a request into `out`.
 pub(crate) fn write(
@@ -121,6 +122,9 @@ fn context(
     let mut inner = json.object("requestContext");
     inner.raw("accountId", r#""anonymous""#);
     inner.text("apiId", function.as_str());
+    if let Some(token) = parts.extensions.get::<Arc<Authorizer>>() {
+        authorizer(&mut inner, token);
+    }
     inner.text("domainName", header(header::HOST));
     inner.text("domainPrefix", header(header::HOST).split(['.', ':']).next().unwrap_or(""));
     let mut http = inner.object("http");
@@ -137,6 +141,27 @@ fn context(
     inner.text("time", &common_log_time(now));
     inner.raw("timeEpoch", &now.0.to_string());
     inner.close();
+}
+
+/// The token that the call was let in for. Claims are texts, as API Gateway's JWT authorizers give them; a list is `[a b]`.
+fn authorizer(json: &mut Object<'_>, token: &Authorizer) {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let texts: Vec<_> =
+                list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
+            format!("[{}]", texts.join(" "))
+        }
+        other => other.to_string(),
+    };
+    let claims: BTreeMap<&str, String> =
+        token.claims.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let mut outer = json.object("authorizer");
+    let mut jwt = outer.object("jwt");
+    jwt.value("claims", &claims);
+    jwt.value("scopes", &Some(&token.scopes).filter(|scopes| !scopes.is_empty()));
+    jwt.close();
+    outer.close();
 }
 
 /// `24/Nov/2026:13:46:59 +0000`, as the Common Log Format writes it.
@@ -363,6 +388,22 @@ mod tests {
         assert_eq!(event["pathParameters"], json!({"id": "a b"}));
         assert_eq!(event["routeKey"], "GET /users/{id}/posts");
         assert_eq!(event["requestContext"]["routeKey"], "GET /users/{id}/posts");
+    }
+
+    #[test]
+    fn a_verified_token_reaches_the_handler_as_api_gateway_has_it() {
+        let mut request = http::Request::get("/").body(&b""[..]).unwrap();
+        let claims = json!({"sub": "alice", "exp": 1_800_000_000, "aud": ["a", "b"], "admin": true, "org": {"id": 1}});
+        let Value::Object(claims) = claims else { panic!() };
+        let authorizer = Authorizer { claims, scopes: vec!["read".to_owned()] };
+        request.extensions_mut().insert(Arc::new(authorizer.clone()));
+        let told = event(request);
+        let want = json!({"sub": "alice", "exp": "1800000000", "aud": "[a b]", "admin": "true", "org": "{\"id\":1}"});
+        assert_eq!(told["requestContext"]["authorizer"], json!({"jwt": {"claims": want, "scopes": ["read"]}}));
+        let mut request = http::Request::get("/").body(&b""[..]).unwrap();
+        request.extensions_mut().insert(Arc::new(Authorizer { scopes: Vec::new(), ..authorizer }));
+        assert!(event(request)["requestContext"]["authorizer"]["jwt"]["scopes"].is_null());
+        assert!(event(http::Request::get("/").body(&b""[..]).unwrap())["requestContext"].get("authorizer").is_none());
     }
 
     #[test]

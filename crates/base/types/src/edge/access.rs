@@ -1,5 +1,6 @@
 //! `[access]`: who may call a function. Secrets are never written here, only their hashes.
 
+use super::jwt::Jwt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,6 +15,10 @@ pub enum Auth {
     Public,
     /// By a secret that all callers share.
     Token,
+    /// By a JSON Web Token of an issuer (RFC 7519).
+    Jwt,
+    /// By an API key of this platform.
+    Key,
 }
 
 /// One text or several.
@@ -37,7 +42,7 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 impl Texts {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -49,6 +54,9 @@ pub struct Access {
     /// `token`: SHA-256 of each token that is good, in hexadecimal.
     #[serde(default, skip_serializing_if = "Texts::is_empty")]
     pub token_sha256: Texts,
+    /// `jwt`: whose tokens are good, and what they have to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
 }
 
 type Wrong = (&'static str, String);
@@ -57,13 +65,17 @@ impl Access {
     /// # Errors
     /// The key and what is wrong with it.
     pub fn check(&self) -> Result<(), Wrong> {
-        match self.auth {
-            // A key that its `auth` does not read would be believed to protect something.
-            Auth::Public if !self.token_sha256.is_empty() => {
-                Err(("access.token_sha256", "this `auth` does not read it".to_owned()))
-            }
-            Auth::Public => Ok(()),
-            Auth::Token => self.check_token(),
+        // A key that its `auth` does not read would be believed to protect something.
+        let stray = |key| Err((key, "this `auth` does not read it".to_owned()));
+        if self.auth != Auth::Token && !self.token_sha256.is_empty() {
+            return stray("access.token_sha256");
+        }
+        match (self.auth, &self.jwt) {
+            (Auth::Jwt, Some(jwt)) => jwt.check(),
+            (Auth::Jwt, None) => Err(("access.jwt", "auth `jwt` needs a table [access.jwt]".to_owned())),
+            (_, Some(_)) => stray("access.jwt"),
+            (Auth::Public | Auth::Key, None) => Ok(()),
+            (Auth::Token, None) => self.check_token(),
         }
     }
 

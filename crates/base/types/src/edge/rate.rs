@@ -56,7 +56,7 @@ impl fmt::Display for Tempo {
 
 impl Tempo {
     /// What may come at once where nothing is said: a second's worth, at least one.
-    fn usual_burst(self) -> u32 {
+    pub fn usual_burst(self) -> u32 {
         let second = u64::from(self.count) * 1000 / self.per.0.max(1);
         u32::try_from(second).unwrap_or(u32::MAX).max(1)
     }
@@ -85,6 +85,10 @@ pub enum By {
     Ip,
     /// A header of the request, in lower case.
     Header(String),
+    /// The API key that the call was let in for.
+    Key,
+    /// A claim of the token that the call was let in for.
+    Claim(String),
 }
 
 impl TryFrom<String> for By {
@@ -92,10 +96,16 @@ impl TryFrom<String> for By {
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "ip" => Ok(Self::Ip),
+            None if text == "key" => Ok(Self::Key),
+            Some(("claim", name))
+                if !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') =>
+            {
+                Ok(Self::Claim(name.to_owned()))
+            }
             Some(("header", name)) if name.parse::<http::HeaderName>().is_ok() => {
                 Ok(Self::Header(name.to_ascii_lowercase()))
             }
-            _ => Err(format!("`{text}` tells nobody apart: write ip or header:NAME")),
+            _ => Err(format!("`{text}` tells nobody apart: write ip, key, claim:NAME or header:NAME")),
         }
     }
 }
@@ -104,6 +114,8 @@ impl From<By> for String {
         match by {
             By::Ip => "ip".to_owned(),
             By::Header(name) => format!("header:{name}"),
+            By::Key => "key".to_owned(),
+            By::Claim(name) => format!("claim:{name}"),
         }
     }
 }

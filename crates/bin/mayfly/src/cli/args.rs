@@ -1,11 +1,15 @@
 //! The command line as types: every verb, argument and option, checked before anything runs.
 
+mod key;
+
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use key::{KeyCreateArgs, KeyVerb};
 use std::{net::SocketAddr, path::PathBuf};
 use types::{
     AliasName, Contract, FunctionName, InvocationId, Millis, Runtime,
     canary::{self, Step},
+    edge::Tempo,
     unit::Bytes,
 };
 
@@ -88,6 +92,9 @@ pub enum Verb {
     /// Map hosts and paths to functions
     #[command(subcommand, after_help = help::ROUTE)]
     Route(RouteVerb),
+    /// Make and revoke API keys, for functions with `auth = "key"`
+    #[command(subcommand, after_help = help::KEY)]
+    Key(KeyVerb),
     /// Show a function's deployments: how long they took and how they ended
     #[command(after_help = help::DEPLOYMENTS)]
     Deployments(DeploymentsArgs),
@@ -166,6 +173,9 @@ pub struct TrafficArgs {
     /// Largest request body, whatever a function's `request_max` says; larger ones get 413 [default: no limit]
     #[arg(long, value_name = "SIZE")]
     pub body_max: Option<Bytes>,
+    /// Most calls of all functions together, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Tempo>,
     /// Write a line of JSON for each request to FILE, or to stdout for `-`; SIGHUP opens the file again
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -182,6 +192,7 @@ impl TrafficArgs {
             trusted: gateway::Trusted(self.trusted_proxies.clone()),
             certificates: tls.tls_certs.clone(),
             access_log: self.access_log.clone(),
+            rate: self.rate,
             ..gateway::Options::default()
         }
     }

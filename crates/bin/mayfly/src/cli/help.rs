@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Verbs in the order one meets them. A test holds that every visible verb stands here exactly once.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["up", "dev", "init"]),
-    ("Ship", &["deploy", "alias", "rollback", "limit", "route"]),
+    ("Ship", &["deploy", "alias", "rollback", "limit", "route", "key"]),
     ("Call and watch", &["invoke", "logs", "invocations", "deployments"]),
     ("Look and tidy", &["list", "describe", "delete", "info"]),
 ];
@@ -181,6 +181,18 @@ The most specific route takes a request: its host before *.its.domain before eve
 segment a literal before {name} before *, then who asks for more headers.
 Routes can also stand in mayfly.toml as [[trigger]]; those are replaced by the next deploy.
 Without any route a function answers at /NAME/…";
+
+pub const KEY: &str = "\
+Examples:
+  mayfly key create ci --function hello
+  mayfly key create partner --function orders,stock --expires 90d
+  mayfly key create admin --all --json | jq -r .secret
+  mayfly key list
+  mayfly key revoke 0a1b2c3d4e
+
+A function takes keys where its mayfly.toml has [access] with auth = \"key\". Callers send one as x-api-key:
+  curl -H 'x-api-key: mfk_…' http://127.0.0.1:8080/hello/
+Only a hash of it is kept: a key that was lost is revoked, and another one made.";
 
 pub const DEPLOYMENTS: &str = "\
 Examples:

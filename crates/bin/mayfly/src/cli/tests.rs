@@ -32,6 +32,24 @@ fn options_of_every_command_stand_before_and_behind_the_verb() {
 }
 
 #[test]
+fn a_key_names_its_functions_or_all() {
+    for (line, good) in [
+        ("mayfly key create ci --function hello", true),
+        ("mayfly key create ci -f hello,other --expires 90d", true),
+        ("mayfly key create ci --all", true),
+        ("mayfly key create ci", false),
+        ("mayfly key create ci --all --function hello", false),
+        ("mayfly key create ci --all --expires 90", false),
+        ("mayfly key revoke 0a", true),
+        ("mayfly key revoke", false),
+        ("mayfly up --rate 1000/s", true),
+        ("mayfly up --rate 1000", false),
+    ] {
+        assert_eq!(parse(line).is_ok(), good, "{line}");
+    }
+}
+
+#[test]
 fn up_serves_on_its_usual_addresses() {
     let Verb::Up(up) = verb("mayfly up") else { panic!() };
     assert_eq!(

@@ -53,6 +53,10 @@ impl Names {
         let no_number = |_| Fault::new(Code::RevisionNotFound, format!("`{text}` is no revision's number"));
         text.parse().map_err(no_number)
     }
+    /// What is no key's id is not found.
+    pub fn key(&self) -> &str {
+        self.text("id")
+    }
     /// # Errors
     /// `deployment_not_found`: what is no id is no deployment's.
     pub fn deployment(&self) -> Result<DeploymentId, Fault> {

@@ -5,7 +5,7 @@ use store::Txn;
 use types::{Fault, FunctionName, Revision};
 
 impl Registry {
-    /// Deletes function, revisions, aliases and routes. Its numbers stay used: an instance or a log line of the old
+    /// Deletes function, revisions, aliases and routes, and takes it off the API keys that name it. Its numbers stay used: an instance or a log line of the old
     /// `hello@1` never looks like one of a later function of the same name.
     ///
     /// Gives what its revisions were, for who sweeps their artifacts.
@@ -26,6 +26,7 @@ impl Registry {
                 plan.remove(name, &site, |_| true)?;
             }
             let txn = plan.finish(&mut owner, Txn::new().version(key::function(name), version))?;
+            let txn = self.close_keys(name, txn)?;
             let txn = txn
                 .delete_prefix(key::limits(name))
                 .delete(key::events(name))

@@ -1,12 +1,13 @@
 //! The parts of the picture, each built from the few records it consists of.
 
 use super::{
+    api_key::Kept,
     key,
     read::{Stored, get, list},
 };
 use std::{collections::HashMap, sync::Arc};
 use store::Records;
-use types::{Alias, Fault, FunctionName, Revision, RevisionId, Route, record};
+use types::{Alias, ApiKey, Fault, FunctionName, Revision, RevisionId, Route, record};
 use wire::{FunctionView, Target, Weighted, snapshot::Place};
 
 /// What a record belongs to.
@@ -14,6 +15,7 @@ pub(crate) enum Part {
     Function(FunctionName),
     Route,
     Limit,
+    Keys,
 }
 
 /// The part that a change of `key` makes stale. Revisions are immutable and matter only where an alias points to them,
@@ -24,6 +26,9 @@ pub(crate) fn part(key: &str) -> Option<Part> {
     }
     if key.starts_with(key::LIMITS) {
         return Some(Part::Limit);
+    }
+    if key.starts_with(key::KEYS) {
+        return Some(Part::Keys);
     }
     key::function_of_alias(key).map(Part::Function)
 }
@@ -92,6 +97,15 @@ pub(crate) fn limits(records: &dyn Records) -> Result<HashMap<FunctionName, u32>
         Some(super::read::decode::<u32>(entry).map(|stored| (name, stored.value)))
     };
     records.list(key::LIMITS).iter().filter_map(limit).collect()
+}
+
+/// All API keys by their hashes.
+///
+/// # Errors
+/// `internal` where a record is damaged.
+pub(crate) fn keys(records: &dyn Records) -> Result<HashMap<[u8; 32], Arc<ApiKey>>, Fault> {
+    let all = list::<Kept>(records, key::KEYS)?;
+    all.into_iter().map(|kept| Ok((kept.hash()?, Arc::new(kept.key)))).collect()
 }
 
 /// The routes of one record.

@@ -8,6 +8,7 @@ mod canary;
 mod crash;
 mod deploys;
 mod functions;
+mod keys;
 mod peers;
 mod routes;
 mod world;
