@@ -18,7 +18,7 @@ mod route;
 
 pub(crate) use alias::{LIVE, Step};
 pub(crate) use read::Stored;
-pub(crate) use release::{Release, Verdict};
+pub use release::{Release, Verdict};
 
 use crate::snapshot::Publisher;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ mod turn;
 
 pub use caller::{Net, Trusted};
 pub use options::Options;
-pub use routes::{Ask, Match, Table};
+pub use routes::{Ask, Match, Seat, Table};
 pub use serve::{Gateway, Listener, Reload};
 
 #[cfg(test)]

@@ -89,15 +89,14 @@ impl Service {
         // Nobody sends more than is sensible.
         self.limits.check(&request)?;
         // Host, path, method and headers to an alias.
-        let mut found = self.route(&request)?;
+        let found = self.route(&request)?;
         if let Some(entry) = &mut entry {
             entry.routed(found.target.function.as_str());
         }
-        let gate = found.gate.take();
         let caller = Caller { id, peer, arrived };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
-        match gate {
-            Some(gate) => self.guarded(&gate, request, &found, caller, entry).await,
+        match &found.gate {
+            Some(gate) => self.guarded(gate, request, &found, caller, entry).await,
             None => self.pass(request, &found, caller, entry).await,
         }
     }

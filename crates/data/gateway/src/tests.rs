@@ -296,7 +296,7 @@ fn with_edge(tables: &str) -> Snapshot {
     let revisions = Arc::new([wire::Weighted { revision: Arc::new(revision), weight: 100 }]);
     let mut snapshot = snapshot(&["other"]);
     let name: FunctionName = "hello".parse().unwrap();
-    let target = Target { revisions, ..(*snapshot.functions["other"].aliases[&AliasName::live()]).clone() };
+    let target = Target { function: name.clone(), alias: AliasName::live(), revisions };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name, aliases }));
     snapshot
