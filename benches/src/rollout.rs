@@ -33,6 +33,8 @@ const LONGS: &str = "concurrency = 1\ntimeout = \"2m\"\n[scale]\nidle = \"1s\"\n
 
 /// What a call of `long` takes: ten seconds more than anything waits on a way down.
 const LONG_CALL: Duration = Duration::from_secs(50);
+/// Instances that two calls leave: fleet keeps some room above what is busy.
+const LONG_FEW: usize = 4;
 const WAVE_CALL: Duration = Duration::from_millis(100);
 const REVISIONS: u32 = 3;
 const WAVES_COUNT: usize = 3;
@@ -71,6 +73,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         let mut outcome = load.take();
         ensure!(outcome.calls > 0, "there was no load in phase `{name}`");
         outcome.add(own);
+        println!("{name}: {} calls, {} failed", outcome.calls, outcome.failed);
         all.push((name, outcome));
     }
     let left = load.end().await;
@@ -142,11 +145,11 @@ async fn long_calls(platform: &mut Platform) -> anyhow::Result<Outcome> {
     let (address, mut outcome) = (platform.gateway()?, Outcome::default());
     let crowd = begin(&address, LONG, 6, 1, Duration::from_secs(2));
     let long = begin(&address, LONG, 2, 1, LONG_CALL);
-    platform.wait_instances(LONG, SETTLE_MAX, |count| count > 2).await?;
+    platform.wait_instances(LONG, SETTLE_MAX, |count| count > LONG_FEW).await?;
     let begun = Instant::now();
     outcome.add(all_of(crowd).await);
     // Those of the crowd go; the busy ones stay.
-    platform.wait_instances(LONG, SETTLE_MAX, |count| count <= 2).await?;
+    platform.wait_instances(LONG, SETTLE_MAX, |count| count <= LONG_FEW).await?;
     let folder = folder::server(&platform.place(), LONG, &[], &format!("{LONGS}[env]\nREVISION = \"next\"\n"))?;
     platform.cli(&["deploy", &folder.to_string_lossy()]).await?;
     ensure!(begun.elapsed() < LONG_CALL, "scale-down took {:?}: the calls were over", begun.elapsed());
