@@ -154,7 +154,9 @@ impl Connection {
             };
             // None where the connection speaks another protocol now.
             let Some(parts) = connection.into_parts() else { return ended };
-            let (guarded, ahead) = (parts.io.into_inner(), parts.read_buf);
+            // A part of hyper's buffer, even an empty one, would hold the whole.
+            let (guarded, ahead) = (parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf));
+            drop(parts.read_buf);
             io = match turn.is_resting() && ended.is_ok() {
                 true => match self.rest(guarded, ahead).await {
                     Some(io) => io,
