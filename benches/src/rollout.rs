@@ -47,8 +47,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(90);
 
 type Phase = for<'a> fn(&'a mut Platform) -> Pin<Box<dyn Future<Output = anyhow::Result<Outcome>> + 'a>>;
 
-const PHASES: [(&str, Phase); 6] = [
+const PHASES: [(&str, Phase); 7] = [
     ("deploy", |platform| Box::pin(deploy(platform))),
+    ("canary", |platform| Box::pin(canary(platform))),
     ("alias shift", |platform| Box::pin(shift(platform))),
     ("rollback", |platform| Box::pin(rollback(platform))),
     ("scale 0 to N to 0", |platform| Box::pin(waves(platform))),
@@ -108,6 +109,13 @@ async fn deploy(platform: &mut Platform) -> anyhow::Result<Outcome> {
         let folder = folder::server(&platform.place(), NAME, &[], &format!("{STEADY}[env]\nREVISION = \"{n}\"\n"))?;
         platform.cli(&["deploy", &folder.to_string_lossy()]).await?;
     }
+    Ok(Outcome::default())
+}
+
+/// A new revision by steps, to the last of them.
+async fn canary(platform: &mut Platform) -> anyhow::Result<Outcome> {
+    let folder = folder::server(&platform.place(), NAME, &[], &format!("{STEADY}[env]\nREVISION = \"canary\"\n"))?;
+    platform.cli(&["deploy", &folder.to_string_lossy(), "--canary", "10%,50%", "--every", "5s", "--wait"]).await?;
     Ok(Outcome::default())
 }
 

@@ -111,13 +111,11 @@ async fn start(report: &mut Report, options: &Options) -> anyhow::Result<()> {
     for path in [format!("/shop-{}/", FUNCTIONS - 1), "/users/7/shop-1".into(), "/api/v1/shop-3/x".into()] {
         platform.call(&path).await.with_context(|| format!("the call of {path}"))?;
     }
-    report.row(
-        Row::new(format!("start to serving, {FUNCTIONS} functions"), all.as_secs_f64(), "s").against(
-            "one function",
-            few.as_secs_f64(),
-            all.as_secs_f64() / few.as_secs_f64(),
-        ),
-    );
+    report.row(Row::new(format!("start to serving, {FUNCTIONS} functions"), all.as_secs_f64(), "s").against(
+        "one function",
+        few.as_secs_f64(),
+        all.as_secs_f64() / few.as_secs_f64(),
+    ));
     report
         .row(Row::new(format!("platform's memory each, {FUNCTIONS} functions"), each(memory), "KB").goal(MEMORY_GOAL));
     let begun = Instant::now();

@@ -12,9 +12,7 @@ use store::{
     record::{Options, Store},
 };
 use types::{
-    AliasName, Deployment, FunctionName, Revision, RevisionId, Route, Timestamp,
-    id::DeploymentId,
-    record::Stage,
+    AliasName, Deployment, FunctionName, Revision, RevisionId, Route, Timestamp, id::DeploymentId, record::Stage,
 };
 
 /// Records of a transaction.
@@ -99,6 +97,7 @@ async fn release(registry: &Registry, of: &Revision, n: u32) -> anyhow::Result<(
         ended: None,
         phases: Default::default(),
         url: Some(format!("http://127.0.0.1/{function}")),
+        canary: None,
     };
     let number = registry.number(&function, &mut deployment).await?;
     let (host, path) = match n % 3 {
@@ -117,6 +116,6 @@ async fn release(registry: &Registry, of: &Revision, n: u32) -> anyhow::Result<(
     };
     let revision = Revision { id: RevisionId { function, number }, ..of.clone() };
     let verdict = Verdict::New(Arc::new(revision));
-    registry.release(&Release { verdict, routes: vec![route], since: None, deployment }).await?;
+    registry.release(&Release { verdict, routes: vec![route], since: None, canary: None, deployment }).await?;
     Ok(())
 }

@@ -64,8 +64,11 @@ mod tests {
 
     const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// What is seen of a turn whose connection does `what` at these seconds.
-    async fn seen(what: &[(u64, fn(&Turn))]) -> (Quiet, u64) {
+    /// At this second.
+    type Act = (u64, fn(&Turn));
+
+    /// What is seen of a turn whose connection does `what`.
+    async fn seen(what: &[Act]) -> (Quiet, u64) {
         let (turn, begun) = (Turn::default(), Instant::now());
         let acts = async {
             for (at, act) in what {
@@ -89,7 +92,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_rests_and_who_dawdles_is_late() {
         // A look is every 3.75 s.
-        let cases: [(&[(u64, fn(&Turn))], _); 6] = [
+        let cases: [(&[Act], _); 6] = [
             (&[], (Quiet::Late, 33)),
             (&[(1, Turn::heard), (20, Turn::heard)], (Quiet::Late, 33)),
             (&[(1, answered)], (Quiet::Resting, 7)),

@@ -14,8 +14,8 @@ mod tests;
 mod tree;
 
 use parking_lot::Mutex;
-use std::sync::Arc;
 pub use seat::Seat;
+use std::sync::Arc;
 pub use table::{Ask, Match, Table};
 use types::Fault;
 use wire::Snapshots;

@@ -86,7 +86,9 @@ impl Hash {
     }
 }
 
+#[derive(Default)]
 pub(super) enum Map<T> {
+    #[default]
     Empty,
     One(Arc<T>),
     Table(Table<T>),
@@ -102,12 +104,6 @@ pub(super) struct Table<T> {
 pub(super) struct Slot<T> {
     hash: Hash,
     entry: Arc<T>,
-}
-
-impl<T> Default for Map<T> {
-    fn default() -> Self {
-        Self::Empty
-    }
 }
 
 impl<T> Clone for Map<T> {

@@ -162,10 +162,10 @@ fn weigh(snapshot: &mut Snapshot, name: &str, alias: &str, edge: &str) {
     let revisions = Arc::new([wire::Weighted { revision: Arc::new(revision), weight: 100 }]);
     let alias: AliasName = alias.parse().unwrap();
     let target = Arc::new(Target { function: name.clone(), alias: alias.clone(), revisions });
-    let mut view = snapshot.functions.get(&name).map_or_else(
-        || FunctionView { name: name.clone(), aliases: HashMap::new() },
-        |view| FunctionView::clone(view),
-    );
+    let mut view = snapshot
+        .functions
+        .get(&name)
+        .map_or_else(|| FunctionView { name: name.clone(), aliases: HashMap::new() }, |view| FunctionView::clone(view));
     view.aliases.insert(alias, target);
     snapshot.functions.insert(name, Arc::new(view));
 }
@@ -197,7 +197,10 @@ fn a_route_leads_to_its_alias_as_it_is_now() {
     assert!(Arc::ptr_eq(&find(&second, "/canary---hello/x").unwrap().target, &find(&second, "/d").unwrap().target));
     assert_eq!(find(&second, "/live---hello").unwrap().target.function.as_str(), "hello");
     assert_eq!(find(&second, "/c").unwrap().target.function.as_str(), "late");
-    assert!(find(&first, "/a").unwrap().gate.is_none() && find(&first, "/c").is_none(), "the earlier table is as it was");
+    assert!(
+        find(&first, "/a").unwrap().gate.is_none() && find(&first, "/c").is_none(),
+        "the earlier table is as it was"
+    );
 
     shot.functions.remove("hello");
     let third = second.next(Arc::new(shot.clone()));
