@@ -98,7 +98,7 @@ mod tests {
             (&[(1, answered)], (Quiet::Resting, 7)),
             (&[(1, answered), (5, answered), (9, answered)], (Quiet::Resting, 15)),
             (&[(1, answered), (5, Turn::heard)], (Quiet::Late, 37)),
-            (&[(1, Turn::begin), (100, Turn::done), (101, Turn::flushed)], (Quiet::Resting, 108)),
+            (&[(1, Turn::begin), (100, Turn::done), (101, Turn::flushed)], (Quiet::Resting, 105)),
         ];
         for (what, (want, at)) in cases {
             let (quiet, after) = seen(what).await;
