@@ -1,4 +1,4 @@
-//! What processes used of the CPU: all their threads, those that ended included.
+//! What processes used of the CPU, all their threads, those that ended included; and what memory they have.
 
 use anyhow::Context;
 use std::{fs, time::Duration};
@@ -55,6 +55,13 @@ fn user_share(pid: u32) -> anyhow::Result<f64> {
     let mut ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap_or(0.0));
     let (user, system) = (ticks.next().unwrap_or(0.0), ticks.next().unwrap_or(0.0));
     Ok(if user + system > 0.0 { user / (user + system) } else { 0.0 })
+}
+
+/// Bytes of a process in memory: `VmRSS` of proc(5).
+pub fn resident(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 mod clock {

@@ -39,33 +39,30 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// This program as a function of contract `http`, one instance that is always there.
-pub fn upstream(place: &Path, name: &str) -> anyhow::Result<PathBuf> {
+/// This program as a function of contract `http`; `more` is the rest of its manifest.
+pub fn server(place: &Path, name: &str, args: &[&str], more: &str) -> anyhow::Result<PathBuf> {
     let folder = place.join(name);
     fs::create_dir_all(&folder)?;
     fs::copy(std::env::current_exe()?, folder.join("server"))?;
-    let manifest = format!(
-        "name = \"{name}\"\nruntime = \"binary\"\ncontract = \"http\"\ncommand = [\"./server\", \"upstream\"]\n\
-         concurrency = 1000\n[scale]\nmin = 1\nmax = 1\n"
-    );
+    let command = [&["./server", "upstream"], args].concat();
+    let manifest =
+        format!("name = \"{name}\"\nruntime = \"binary\"\ncontract = \"http\"\ncommand = {command:?}\n{more}");
     fs::write(folder.join("mayfly.toml"), manifest)?;
     Ok(folder)
 }
 
-/// This program as a function of `slots` exclusive instances, each call of which takes `service`.
+/// One instance that is always there.
+pub fn upstream(place: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    server(place, name, &[], "concurrency = 1000\n[scale]\nmin = 1\nmax = 1\n")
+}
+
+/// `slots` exclusive instances, each call of which takes `service`.
 pub fn slow(place: &Path, name: &str, slots: u32, service: Duration, wait: Duration) -> anyhow::Result<PathBuf> {
-    let folder = place.join(name);
-    fs::create_dir_all(&folder)?;
-    fs::copy(std::env::current_exe()?, folder.join("server"))?;
-    let manifest = format!(
-        "name = \"{name}\"\nruntime = \"binary\"\ncontract = \"http\"\n\
-         command = [\"./server\", \"upstream\", \"--service-ms\", \"{}\"]\nconcurrency = 1\n\
-         [scale]\nmin = {slots}\nmax = {slots}\n[resilience]\nwait = \"{}ms\"\n",
-        service.as_millis(),
+    let more = format!(
+        "concurrency = 1\n[scale]\nmin = {slots}\nmax = {slots}\n[resilience]\nwait = \"{}ms\"\n",
         wait.as_millis()
     );
-    fs::write(folder.join("mayfly.toml"), manifest)?;
-    Ok(folder)
+    server(place, name, &["--service-ms", &service.as_millis().to_string()], &more)
 }
 
 /// The example component under another name; `salt` makes its bytes differ from all others'.

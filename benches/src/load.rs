@@ -143,6 +143,8 @@ pub struct Answer {
     pub status: u16,
     /// From the first byte sent to the first byte received.
     pub first_byte: Duration,
+    /// The server says that it closes the connection.
+    pub closes: bool,
     body: usize,
 }
 
@@ -176,6 +178,11 @@ impl Connection {
         timeout(ANSWER_MAX, self.exchange(request)).await.context("no answer within a minute")?
     }
 
+    /// Keeps no room for the next answer.
+    pub fn shrink(&mut self) {
+        self.buffer = Vec::new();
+    }
+
     /// The body of the last answer.
     pub fn text(&self, answer: Answer) -> String {
         String::from_utf8_lossy(self.buffer.get(answer.body..).unwrap_or_default()).trim().to_owned()
@@ -196,7 +203,9 @@ where
         }
         let first_byte = *first_byte.get_or_insert_with(|| begun.elapsed());
         if let Some((status, body)) = whole(buffer)? {
-            return Ok(Answer { status, first_byte, body });
+            let head = buffer.get(..body).unwrap_or_default().to_ascii_lowercase();
+            let closes = memmem::find(&head, b"\r\nconnection: close\r\n").is_some();
+            return Ok(Answer { status, first_byte, closes, body });
         }
     }
 }

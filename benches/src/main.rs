@@ -8,6 +8,7 @@ mod cpu;
 mod duel;
 mod folder;
 mod handler;
+mod idle;
 mod load;
 mod nginx;
 mod options;
@@ -16,7 +17,9 @@ mod platform;
 mod profile;
 mod proxy;
 mod report;
+mod rollout;
 mod routes;
+mod steady;
 mod upstream;
 mod wasm;
 mod wasmtime;
@@ -25,14 +28,14 @@ mod yardstick;
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|routes|overload|all
+const USAGE: &str = "usage: mayfly-bench proxy|idle|wasm|cold|routes|overload|rollout|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
     --binary FILE    the platform to measure [target/release/mayfly, built first]
     --against FILE   another build of it, measured in the same rounds
-    --connections N  of a profile
-    --only TEXT      only the functions whose name contains it (proxy, cold)";
+    --connections N  of a profile, or of idle
+    --only TEXT      only the functions, or the phases of rollout, whose name contains it (proxy, cold, rollout)";
 
 fn main() -> anyhow::Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -48,7 +51,9 @@ fn main() -> anyhow::Result<()> {
             "upstream" => upstream::serve(&args).await,
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
-            "routes" => routes::run(),
+            "idle" => idle::run(&Options::parse(&args)?).await,
+            "rollout" => rollout::run(&Options::parse(&args)?).await,
+            "routes" => routes::run(&Options::parse(&args)?).await,
             "cold" => cold::run(&Options::parse(&args)?).await,
             "overload" => overload::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {
@@ -60,8 +65,10 @@ fn main() -> anyhow::Result<()> {
                 proxy::run(&options).await?;
                 wasm::run(&options).await?;
                 cold::run(&options).await?;
-                routes::run()?;
-                overload::run(&options).await
+                routes::run(&options).await?;
+                overload::run(&options).await?;
+                rollout::run(&options).await?;
+                idle::run(&options).await
             }
             other => bail!("there is no bench `{other}`\n{USAGE}"),
         }

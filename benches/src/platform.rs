@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -36,6 +36,8 @@ struct Running {
     child: Child,
     gateway: SocketAddr,
     api_url: String,
+    /// From the start of the process until it said that it serves.
+    started_in: Duration,
 }
 
 #[derive(Deserialize)]
@@ -63,16 +65,45 @@ impl Platform {
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
+        self.running = Some(self.launch(&[])?);
+        Ok(())
+    }
+
+    /// Ends it; [`Self::restart`] starts it again.
+    pub fn stop(&mut self) {
+        self.running = None;
+    }
+
+    pub fn started_in(&self) -> anyhow::Result<Duration> {
+        Ok(self.running()?.started_in)
+    }
+
+    /// Another process takes over; returns once the old one has ended.
+    pub async fn take_over(&mut self) -> anyhow::Result<()> {
+        let heir = self.launch(&["--take-over"])?;
+        let mut old = self.running.replace(heir).context("the platform does not run")?;
+        ensure!(old.gateway == self.running()?.gateway, "the heir serves elsewhere");
+        let begun = Instant::now();
+        while old.child.try_wait()?.is_none() {
+            ensure!(begun.elapsed() < READY_MAX, "the platform that was taken over does not end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a process and waits until it says that it serves.
+    fn launch(&self, more: &[&str]) -> anyhow::Result<Running> {
         let log = self.place.path().join("platform.log");
         let mut child = self
             .command()
             .args(["--json", "up", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
+            .stderr(File::options().create(true).append(true).open(&log)?)
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let mut line = String::new();
+        let (mut line, begun) = (String::new(), Instant::now());
         BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
         let Ok(said) = serde_json::from_str::<Announcement>(&line) else {
             let _ = child.kill();
@@ -80,14 +111,18 @@ impl Platform {
             bail!("the platform does not start: {line}{}", fs::read_to_string(&log)?);
         };
         let gateway = said.gateway.trim_start_matches("http://").parse()?;
-        self.running = Some(Running { child, gateway, api_url: said.api });
-        Ok(())
+        Ok(Running { child, gateway, api_url: said.api, started_in: begun.elapsed() })
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--data-dir").arg(self.data_dir());
         command
+    }
+
+    /// Where the records are.
+    pub fn records(&self) -> PathBuf {
+        self.data_dir().join("records.sqlite")
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -126,21 +161,36 @@ impl Platform {
 
     /// Deploys a folder by the command line; returns once it is live.
     pub fn deploy(&self, folder: &Path) -> anyhow::Result<()> {
-        self.cli(&["deploy", &folder.to_string_lossy()]).map(drop)
+        said(&self.verb(&["deploy", &folder.to_string_lossy()])?.output()?).map(drop)
     }
 
     /// Waits until `count` instances of the function can be called.
     pub async fn wait_ready(&self, function: &str, count: usize) -> anyhow::Result<()> {
+        self.wait(function, READY_MAX, |instances| {
+            instances.iter().filter(|instance| instance["state"] == "ready").count() >= count
+        })
+        .await
+    }
+
+    /// Waits until the number of the function's instances, whatever their state, is one that `wanted` takes.
+    pub async fn wait_instances(
+        &self,
+        function: &str,
+        limit: Duration,
+        wanted: impl Fn(usize) -> bool,
+    ) -> anyhow::Result<()> {
+        self.wait(function, limit, |instances| wanted(instances.len())).await
+    }
+
+    async fn wait(&self, function: &str, limit: Duration, wanted: impl Fn(&[Value]) -> bool) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
-            let told = self.cli(&["describe", function])?;
-            let instances = told["instances"].as_array().map_or(&[][..], Vec::as_slice);
-            let ready = instances.iter().filter(|instance| instance["state"] == "ready").count();
-            if ready >= count {
+            let told = self.cli(&["describe", function]).await?;
+            if wanted(told["instances"].as_array().map_or(&[][..], Vec::as_slice)) {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < READY_MAX, "{ready} of {count} instances of {function} are ready: {told}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            ensure!(begun.elapsed() < limit, "the instances of {function} are not those waited for: {told}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -153,12 +203,16 @@ impl Platform {
         Ok(text)
     }
 
-    fn cli(&self, args: &[&str]) -> anyhow::Result<Value> {
-        let url = &self.running()?.api_url;
-        let output = self.command().args(["--json", "--api-url", url]).args(args).output()?;
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "mayfly {}: {}\n{stdout}{stderr}", args.join(" "), output.status);
-        serde_json::from_str(&stdout).with_context(|| format!("mayfly {}: {stdout}", args.join(" ")))
+    /// A verb of the command line, and what it says; this thread's load goes on meanwhile.
+    pub async fn cli(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let mut command = self.verb(args)?;
+        said(&tokio::task::spawn_blocking(move || command.output()).await??)
+    }
+
+    fn verb(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.command();
+        command.args(["--json", "--api-url", &self.running()?.api_url]).args(args);
+        Ok(command)
     }
 
     /// The socket of the only instance there is.
@@ -170,6 +224,13 @@ impl Platform {
         ensure!(found.len() == 1, "there are {} sockets of instances, not one: {found:?}", found.len());
         found.pop().context("no socket")
     }
+}
+
+/// What a verb printed.
+fn said(output: &Output) -> anyhow::Result<Value> {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "the command line: {}\n{stdout}{stderr}", output.status);
+    serde_json::from_str(&stdout).with_context(|| format!("the command line said: {stdout}"))
 }
 
 fn sockets(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {

@@ -19,6 +19,9 @@ pub const TCP: &str = "--tcp";
 /// Makes each call take this many milliseconds.
 const SERVICE: &str = "--service-ms";
 
+/// A query that asks for this one call to take so many milliseconds.
+const ASKED: &str = "ms=";
+
 /// Serves on `$MAYFLY_SOCKET` or a free port until it is killed.
 pub async fn serve(args: &[String]) -> anyhow::Result<()> {
     let at = args.iter().position(|arg| arg == SERVICE);
@@ -47,8 +50,9 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, servi
         .await;
 }
 
-async fn answer(_: Request<Incoming>, service: Option<Duration>) -> Result<Response<Full<Bytes>>, Infallible> {
-    if let Some(service) = service {
+async fn answer(request: Request<Incoming>, service: Option<Duration>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let asked = request.uri().query().and_then(|query| query.strip_prefix(ASKED)?.parse().ok());
+    if let Some(service) = asked.map(Duration::from_millis).or(service) {
         tokio::time::sleep(service).await;
     }
     let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));

@@ -18,5 +18,5 @@ mod api;
 mod serve;
 mod service;
 
-pub use registry::Registry;
+pub use registry::{Registry, Release, Verdict};
 pub use service::{Deps, Options, Service};

@@ -23,7 +23,7 @@ mod route;
 pub(crate) use alias::{LIVE, Move, Step};
 pub(crate) use canary::{Canaries, Turn};
 pub(crate) use read::Stored;
-pub(crate) use release::{Release, Verdict};
+pub use release::{Release, Verdict};
 
 use crate::snapshot::Publisher;
 use std::sync::Arc;

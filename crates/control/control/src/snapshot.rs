@@ -17,6 +17,11 @@ use tokio::{sync::watch, task::JoinHandle};
 use types::{ApiKey, Fault, FunctionName};
 use wire::{FunctionView, Snapshot, Snapshots, snapshot::Place};
 
+/// Threads that read functions at the start.
+const THREADS_MAX: usize = 8;
+/// Functions that are worth threads.
+const TOGETHER_MIN: usize = 1_000;
+
 /// Builds pictures and hands them out.
 pub(crate) struct Publisher {
     records: Arc<dyn Records>,
@@ -140,17 +145,17 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
 }
 
 fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
-    let (entries, watch) = records.list_and_watch("");
+    // The watch first: what changes while the records are read is read again.
     let version = records.version().0;
-    let (functions, routes) = (OrdMap::new(), OrdMap::new());
-    let mut state = State { watch, functions, routes, limits: Default::default(), keys: Default::default() };
+    let watch = records.watch("", None).map_err(Fault::internal)?;
     let mut dirty = Dirty::default();
-    entries.iter().for_each(|entry| dirty.add(&entry.key));
-    for name in dirty.functions {
-        if let Some(view) = picture::function(records, &name, None)? {
-            state.functions.insert(name, Arc::new(view));
-        }
+    for part in picture::PARTS {
+        records.list(part).iter().for_each(|entry| dirty.add(&entry.key));
     }
+    let names: Vec<FunctionName> = dirty.functions.into_iter().collect();
+    let functions = views(records, &names)?.into_iter().map(|view| (view.name.clone(), Arc::new(view))).collect();
+    let (routes, limits, keys) = (OrdMap::new(), Default::default(), Default::default());
+    let mut state = State { watch, functions, routes, limits, keys };
     for key in dirty.routes {
         let routes = picture::routes(records, &key)?;
         state.routes.insert(key, routes);
@@ -158,6 +163,26 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     state.limits = Arc::new(picture::limits(records)?);
     state.keys = Arc::new(picture::keys(records)?);
     Ok((state, version))
+}
+
+/// The functions of these names, in their order: on all cores, for a hundred thousand of them are a second of one.
+fn views(records: &dyn Records, names: &[FunctionName]) -> Result<Vec<FunctionView>, Fault> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let part = |names: &[FunctionName]| -> Result<Vec<FunctionView>, Fault> {
+        names.iter().filter_map(|name| picture::function(records, name, None).transpose()).collect()
+    };
+    if threads == 1 || names.len() < TOGETHER_MIN {
+        return part(names);
+    }
+    std::thread::scope(|scope| {
+        let parts = names.chunks(names.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|names| scope.spawn(move || part(names))).collect();
+        let ended = running.into_iter().map(|thread| thread.join());
+        let parts: Vec<_> = ended
+            .map(|ended| ended.unwrap_or_else(|_| Err(Fault::internal("reading the functions panicked"))))
+            .collect::<Result<_, _>>()?;
+        Ok(parts.into_iter().flatten().collect())
+    })
 }
 
 impl State {
@@ -263,6 +288,21 @@ mod tests {
         let after = Arc::clone(&publisher.snapshots().borrow());
         assert_eq!((live(&after, "f7"), live(&after, "f8")), (2, 1), "it follows again");
         assert!(Arc::ptr_eq(&snapshot.functions["f8"], &after.functions["f8"]));
+    }
+
+    #[tokio::test]
+    async fn many_functions_are_read_by_several_threads() {
+        let records = store(1000);
+        let count = TOGETHER_MIN * 3 + 1;
+        let all = (0..count).fold(Txn::new(), |txn, n| function(txn, &format!("f{n}"), 1 + n as u32 % 7));
+        records.commit(all).await.unwrap();
+        let publisher = Publisher::start(Arc::clone(&records), watch::Sender::default()).unwrap();
+        let snapshot = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!(snapshot.functions.len(), count);
+        assert!((0..count).all(|n| live(&snapshot, &format!("f{n}")) == 1 + n as u32 % 7));
+        drop(publisher);
+        records.commit(alias(Txn::new(), "f77", 99)).await.unwrap();
+        assert!(Publisher::start(records, watch::Sender::default()).is_err(), "one that cannot be read is told");
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! What a lookup costs and how much memory a function with a route takes, from 100 to 100,000 functions: a line of JSON each.
+//! What a lookup and a change cost and how much memory a function with a route takes, from 100 to 100,000 functions: a
+//! line of JSON each.
 //! `mayfly-bench routes` runs it.
 
 use http::{HeaderMap, Method};
@@ -38,14 +39,54 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Of each measurement, all of its passes over the questions together.
 const LOOKUPS: usize = 400_000;
+const ROUNDS: usize = 5;
+/// Functions that are asked for again and again, among however many.
+const HOT: usize = 1_000;
+const CHANGES: usize = 100;
 
-/// Functions with a route by path, by parameter, by host: a third each.
-fn put(snapshot: &mut Snapshot, n: usize) -> Option<()> {
+/// How a function is asked for.
+#[derive(Clone, Copy)]
+enum By {
+    Prefix,
+    Parameter,
+    Host,
+    Name,
+}
+
+impl By {
+    const ALL: [(Self, &str); 4] =
+        [(Self::Prefix, "prefix"), (Self::Parameter, "parameter"), (Self::Host, "host"), (Self::Name, "name")];
+
+    /// Functions have a route by path, by parameter, by host: a third each. All have one by their name.
+    fn has(self, n: usize) -> bool {
+        match self {
+            Self::Name => true,
+            by => n % 3 == by as usize,
+        }
+    }
+
+    fn ask(self, n: usize) -> (Option<String>, String) {
+        match self {
+            Self::Prefix => (None, format!("/api/v1/shop-{n}/cart/7")),
+            Self::Parameter => (None, format!("/users/42/shop-{n}")),
+            Self::Host => (Some(format!("shop-{n}.example.com")), "/cart/7".to_owned()),
+            Self::Name => (None, format!("/shop-{n}/cart/7")),
+        }
+    }
+}
+
+fn function(snapshot: &mut Snapshot, n: usize) -> Option<FunctionName> {
     let name: FunctionName = format!("shop-{n}").parse().ok()?;
     let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([]) };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name: name.clone(), aliases }));
+    Some(name)
+}
+
+fn put(snapshot: &mut Snapshot, n: usize) -> Option<()> {
+    let name = function(snapshot, n)?;
     let (host, path) = match n % 3 {
         0 => (None, format!("/api/v1/shop-{n}/*")),
         1 => (None, format!("/users/{{id}}/shop-{n}")),
@@ -58,45 +99,74 @@ fn put(snapshot: &mut Snapshot, n: usize) -> Option<()> {
     Some(())
 }
 
-/// Nanoseconds of a lookup, over questions in random order; the questions are made before.
-fn lookup(table: &Table, count: usize, ask: impl Fn(usize) -> (Option<String>, String)) -> f64 {
+/// Nanoseconds of a lookup; the questions are made before and come in random order, each as often as all others.
+fn lookup(table: &Table, by: By, mut numbers: Vec<usize>) -> f64 {
     let headers = HeaderMap::new();
-    let asks: Vec<_> = (0..4096).map(|_| ask(fastrand::usize(..count))).collect();
-    let begun = Instant::now();
-    for n in 0..LOOKUPS {
-        let Some((host, path)) = asks.get(n % asks.len()) else { continue };
-        let found = table.find(Ask { host: host.as_deref(), path, method: &Method::GET, headers: &headers });
-        assert!(black_box(found).is_ok(), "{path}");
-    }
-    begun.elapsed().as_nanos() as f64 / LOOKUPS as f64
+    fastrand::shuffle(&mut numbers);
+    let asks: Vec<_> = numbers.into_iter().map(|n| by.ask(n)).collect();
+    let passes = (LOOKUPS / asks.len()).max(1);
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            for (host, path) in (0..passes).flat_map(|_| &asks) {
+                let found = table.find(Ask { host: host.as_deref(), path, method: &Method::GET, headers: &headers });
+                assert!(black_box(found).is_ok(), "{path}");
+            }
+            begun.elapsed().as_nanos() as f64 / (passes * asks.len()) as f64
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds.get(ROUNDS / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Microseconds of a change: the table of the next picture, from the last one. The median.
+fn change(table: &Table, snapshot: &Arc<Snapshot>, next: impl Fn(&mut Snapshot)) -> f64 {
+    let (mut table, mut snapshot) = (table.clone(), Arc::clone(snapshot));
+    let mut all: Vec<f64> = (0..CHANGES)
+        .map(|_| {
+            let mut changed = (*snapshot).clone();
+            next(&mut changed);
+            snapshot = Arc::new(changed);
+            let begun = Instant::now();
+            let made = table.next(Arc::clone(&snapshot));
+            let took = begun.elapsed().as_secs_f64() * 1e6;
+            table = made;
+            took
+        })
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.get(CHANGES / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn main() {
     for count in [100, 1_000, 10_000, 100_000] {
         let mut snapshot = Snapshot::default();
+        let begun = LIVE.load(Relaxed);
         assert!((0..count).all(|n| put(&mut snapshot, n).is_some()));
+        let picture = LIVE.load(Relaxed) - begun;
         let snapshot = Arc::new(snapshot);
         let (before, begun) = (LIVE.load(Relaxed), Instant::now());
         let table = Table::new(Arc::clone(&snapshot));
         let (build, bytes) = (begun.elapsed(), LIVE.load(Relaxed) - before);
-        // One change: the next picture, and the table from this one.
-        let mut next = (*snapshot).clone();
-        assert!(put(&mut next, count).is_some());
-        let next = Arc::new(next);
-        let begun = Instant::now();
-        let changed = table.next(next);
-        let change = begun.elapsed();
-        drop(changed);
-        let third = |n: usize, kind: usize| (n / 3 * 3 + kind).min(count / 3 * 3 - 3 + kind);
+        let deploy = change(&table, &snapshot, |next| drop(function(next, fastrand::usize(..count))));
+        let create = change(&table, &snapshot, |next| {
+            put(next, count + fastrand::usize(..count));
+        });
+        let lookups: Vec<String> = By::ALL
+            .into_iter()
+            .map(|(by, name)| {
+                let all: Vec<usize> = (0..count).filter(|n| by.has(*n)).collect();
+                let hot = all.iter().copied().cycle().step_by((all.len() / HOT).max(1)).take(HOT.min(all.len()));
+                let (hot, all) = (lookup(&table, by, hot.collect()), lookup(&table, by, all));
+                format!(r#"{{"by":"{name}","all_ns":{all:.1},"hot_ns":{hot:.1}}}"#)
+            })
+            .collect();
         println!(
-            r#"{{"functions":{count},"prefix_ns":{:.0},"parameter_ns":{:.0},"host_ns":{:.0},"name_ns":{:.0},"bytes_each":{},"build_ms":{:.1},"change_us":{:.0}}}"#,
-            lookup(&table, count, |n| (None, format!("/api/v1/shop-{}/cart/7", third(n, 0)))),
-            lookup(&table, count, |n| (None, format!("/users/42/shop-{}", third(n, 1)))),
-            lookup(&table, count, |n| (Some(format!("shop-{}.example.com", third(n, 2))), "/cart/7".to_owned())),
-            lookup(&table, count, |n| (None, format!("/shop-{n}/cart/7"))),
+            r#"{{"functions":{count},"lookups":[{}],"bytes_each":{},"picture_bytes_each":{},"build_ms":{:.1},"deploy_us":{deploy:.1},"create_us":{create:.1}}}"#,
+            lookups.join(","),
             bytes / count,
+            picture / count,
             build.as_secs_f64() * 1e3,
-            change.as_secs_f64() * 1e6,
         );
     }
 }

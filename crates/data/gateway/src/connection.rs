@@ -3,6 +3,7 @@
 use crate::{
     answer::Answer,
     caller::Peer,
+    rest::{self, Quiet, REST_MAX},
     service::Service,
     turn::{Guarded, Turn},
 };
@@ -125,25 +126,74 @@ impl Connection {
                 Ok(response)
             }
         });
-        let io = TokioIo::new(Guarded::new(io, ahead, Arc::clone(&turn), self.head_max));
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
-            .max_buf_size(self.head_max)
-            .serve_connection(io, answer)
-            .with_upgrades();
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = self.last_chance() => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
-            }
-        };
-        // None where the connection speaks another protocol now.
-        if let Some(parts) = connection.into_parts() {
-            linger(parts.io.into_inner()).await;
+        let mut io = Guarded::new(io, ahead, Arc::clone(&turn), self.head_max);
+        loop {
+            // Boxed, so that a rest gives its room back.
+            let mut connection = Box::new(
+                http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(None)
+                    .max_buf_size(self.head_max)
+                    .serve_connection(TokioIo::new(io), &answer)
+                    .with_upgrades(),
+            );
+            let ended = tokio::select! {
+                biased;
+                ended = &mut *connection => ended,
+                () = self.last_chance() => {
+                    std::pin::Pin::new(&mut *connection).graceful_shutdown();
+                    (&mut *connection).await
+                }
+                quiet = rest::quiet(&turn, self.head_timeout) => match quiet {
+                    Quiet::Late => return Ok(()),
+                    Quiet::Resting => {
+                        std::pin::Pin::new(&mut *connection).graceful_shutdown();
+                        (&mut *connection).await
+                    }
+                },
+            };
+            // None where the connection speaks another protocol now.
+            let Some(parts) = connection.into_parts() else { return ended };
+            // A part of hyper's buffer, even an empty one, would hold the whole.
+            let (guarded, ahead) = (parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf));
+            drop(parts.read_buf);
+            io = match turn.is_resting() && ended.is_ok() {
+                true => match self.rest(guarded, ahead).await {
+                    Some(io) => io,
+                    None => return Ok(()),
+                },
+                false => {
+                    linger(guarded).await;
+                    return ended;
+                }
+            };
         }
-        ended
+    }
+
+    /// Waits with nothing but the socket for the client's next word; `None` where none came in time.
+    async fn rest<IO>(&self, mut io: Guarded<IO>, ahead: Bytes) -> Option<Guarded<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let word = match ahead.is_empty() {
+            false => Some(ahead),
+            true => tokio::select! {
+                biased;
+                word = timeout(REST_MAX, rest::word(&mut io)) => word.ok().and_then(Result::ok),
+                () = self.last_chance() => None,
+            },
+        };
+        match word.filter(|word| !word.is_empty()) {
+            Some(word) => {
+                io.wake(word);
+                Some(io)
+            }
+            None => {
+                io.wake(Bytes::new());
+                linger(io).await;
+                None
+            }
+        }
     }
 
     /// Until a shutdown, and as long as the client may still say something.
@@ -164,7 +214,7 @@ impl Connection {
             let (service, peer) = (Arc::clone(&self.service), Arc::clone(&peer));
             async move { Ok::<Response<Answer>, Infallible>(service.answer(request, &peer).await) }
         });
-        let mut connection = http2::Builder::new(Streams(self.streams.clone()))
+        let connection = http2::Builder::new(Streams(self.streams.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams_max)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -174,11 +224,13 @@ impl Connection {
             // Twice what is taken, so that a head that is a little too long gets an answer of ours.
             .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
             .serve_connection(TokioIo::new(Guarded::new(io, ahead, turn, self.head_max)), answer);
+        // The task of an HTTP/1.1 connection has the room of both.
+        let mut connection = Box::new(connection);
         tokio::select! {
-            ended = &mut connection => ended,
+            ended = &mut *connection => ended,
             () = self.shutdown.cancelled() => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+                std::pin::Pin::new(&mut *connection).graceful_shutdown();
+                (&mut *connection).await
             }
         }
     }
@@ -219,6 +271,99 @@ async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(mut io: Guarded<IO>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::{
+        caller::Trusted,
+        edge::Issuers,
+        options::Options,
+        routes::{Newest, Routes},
+        service::Shared,
+    };
+    use tokio::{io::DuplexStream, sync::watch, time::sleep};
+    use wire::{Body, BoxFuture, Call, Invoke, Target};
+
+    struct Nobody;
+
+    impl Invoke for Nobody {
+        fn invoke<'a>(&'a self, _: &'a Target, _: Call) -> BoxFuture<'a, Result<Response<Body>, types::Fault>> {
+            unreachable!("no function is routed")
+        }
+    }
+
+    fn connection() -> Connection {
+        let options = Options::default();
+        let routes = Routes::new(Newest::new(watch::Sender::default().subscribe()));
+        let issuers = Issuers::new(&chassis::metrics::Metrics::default())(tokio::runtime::Handle::current());
+        let shared = Shared { invoke: Arc::new(Nobody), issuers, house: None, log: None };
+        Connection {
+            service: Arc::new(Service::new(&options, routes, shared)),
+            peer: Peer::new([127, 0, 0, 1].into(), false, &Trusted::default()),
+            head_timeout: options.head_timeout,
+            linger: options.linger,
+            head_max: options.head_max,
+            streams_max: options.streams_max,
+            streams: TaskTracker::new(),
+            shutdown: Shutdown::new(),
+            hurry: Shutdown::new(),
+        }
+    }
+
+    /// Asks, in pieces and with a pause before the last; what comes back up to the end of a head.
+    async fn ask(far: &mut DuplexStream, pieces: [&str; 2], pause: u64) -> String {
+        far.write_all(pieces[0].as_bytes()).await.unwrap();
+        sleep(Duration::from_secs(pause)).await;
+        far.write_all(pieces[1].as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        while !String::from_utf8_lossy(&got).contains("}") && far.read_buf(&mut got).await.unwrap() > 0 {}
+        String::from_utf8(got).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_wakes_and_is_closed_when_nothing_more_is_said() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let served = tokio::spawn(connection().serve(near, None));
+        // At once, in its sleep, in the midst of a head when others would go to sleep, and two at a time.
+        for (before, pieces, pause) in [
+            (0, ["GET /a HTTP/1.1\r\n", "\r\n"], 0),
+            (60, ["GET /b HTTP/1.1\r\n", "\r\n"], 20),
+            (70, ["", "GET /c HTTP/1.1\r\n\r\n"], 0),
+            (3, ["GET /d HTTP/1.1\r\n\r\n", "GET /e HTTP/1.1\r\n\r\n"], 0),
+        ] {
+            sleep(Duration::from_secs(before)).await;
+            let said = ask(&mut far, pieces, pause).await;
+            assert!(said.starts_with("HTTP/1.1 404"), "{said:?} after {before} s");
+        }
+        let begun = Instant::now();
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        let quiet = begun.elapsed();
+        assert!(quiet > REST_MAX && quiet < REST_MAX + Duration::from_secs(12), "closed after {quiet:?}");
+        drop(far);
+        served.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_not_waited_for_for_ever() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let served = tokio::spawn(connection().serve(near, None));
+        assert!(ask(&mut far, ["GET /a HTTP/1.1\r\n", "\r\n"], 0).await.starts_with("HTTP/1.1 404"));
+        let begun = Instant::now();
+        for _ in 0..9 {
+            sleep(Duration::from_secs(4)).await;
+            if far.write_all(b"G").await.is_err() {
+                break;
+            }
+        }
+        served.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(42), "{:?}", begun.elapsed());
+    }
+
+    /// What the task of each connection holds as long as it is open; what a request needs comes and goes.
+    #[test]
+    fn a_connection_without_a_request_is_small() {
+        let (near, _far) = tokio::io::duplex(64);
+        let size = size_of_val(&connection().serve(near, None));
+        assert!(size <= 1536, "{size} bytes");
+    }
 
     #[tokio::test]
     async fn the_first_bytes_tell_the_protocol() {

@@ -2,7 +2,7 @@
 //!
 //! A request's walk is [`service::Service::walk`], one line for each layer. Connections are served on lanes
 //! ([`chassis::lane`]): a warm call never leaves the thread that accepted its connection. Reading order: [`serve`]
-//! accepts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2, [`service`] walks with [`caller`], [`trace`] and
+//! accepts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2, [`rest`] is where nothing is said, [`service`] walks with [`caller`], [`trace`] and
 //! [`headers`], [`answer`] watches the body out.
 //!
 //! **Invariant**: it knows nothing about stores, instances or contracts. It lives on the last snapshot that it was
@@ -16,6 +16,7 @@ mod edge;
 mod headers;
 mod options;
 mod problem;
+mod rest;
 mod routes;
 mod serve;
 mod service;
@@ -25,7 +26,7 @@ mod turn;
 
 pub use caller::{Net, Trusted};
 pub use options::Options;
-pub use routes::{Ask, Match, Table};
+pub use routes::{Ask, Match, Seat, Table};
 pub use serve::{Gateway, Listener, Reload};
 
 #[cfg(test)]

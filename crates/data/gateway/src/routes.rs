@@ -1,9 +1,12 @@
 //! From host, path, method and headers to an alias, in a time that does not grow with the number of routes.
 //!
-//! [`table`] is the routes of one snapshot; [`tree`] has the paths of a host, [`host`] the hosts. A new snapshot makes a
-//! new table out of what changed; all lanes share it, and each looks things up in the one that it holds.
+//! [`table`] is the routes of one snapshot; [`tree`] has the paths of a host, [`host`] the hosts, [`map`] what they are
+//! looked up in, and [`seat`] is what is found. A new snapshot makes a new table out of what changed; all lanes share it,
+//! and each looks things up in the one that it holds.
 
 mod host;
+mod map;
+mod seat;
 mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -11,6 +14,7 @@ mod tests;
 mod tree;
 
 use parking_lot::Mutex;
+pub use seat::Seat;
 use std::sync::Arc;
 pub use table::{Ask, Match, Table};
 use types::{ApiKey, Fault};

@@ -121,16 +121,15 @@ impl Service {
         // Nobody sends more than is sensible.
         self.limits.check(&request)?;
         // Host, path, method and headers to an alias.
-        let mut found = self.route(&request)?;
+        let found = self.route(&request)?;
         if let Some(entry) = &mut entry {
             entry.routed(found.target.function.as_str());
         }
-        let gate = found.gate.take().or_else(|| self.tenant.as_ref().map(|house| Arc::clone(&house.gate)));
         let caller = Caller { id, peer, arrived, verified: None };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
-        match gate {
+        match found.gate.as_ref().or_else(|| self.tenant.as_ref().map(|house| &house.gate)) {
             // On the heap: what a gate needs is not in the state of calls without one.
-            Some(gate) => Box::pin(self.guarded(&gate, request, &found, caller, entry)).await,
+            Some(gate) => Box::pin(self.guarded(gate, request, &found, caller, entry)).await,
             None => self.pass(request, &found, caller, entry).await,
         }
     }

@@ -25,14 +25,30 @@ use wire::Body;
 #[derive(Debug, Default)]
 pub(crate) struct Turn(AtomicU8);
 
-/// No request is open, and everything is flushed.
-const IDLE: u8 = 0;
+/// A request's head is awaited, or has begun to come.
+const HEAD: u8 = 0;
 /// A request is being answered.
 const BUSY: u8 = 1;
 /// The answer has been handed over; some of it may not be flushed.
 const DONE: u8 = 2;
 /// The connection speaks another protocol now.
 const OVER: u8 = 3;
+/// No request is open, everything is flushed, and nothing more has come.
+const IDLE: u8 = 4;
+/// Idle for so long that nothing is kept but the socket.
+const RESTING: u8 = 5;
+/// Beside a state: it has not changed since the last look.
+const SEEN: u8 = 0x10;
+
+/// What a look from time to time finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Idle ever since the last look: it rests from now on.
+    Resting,
+    /// No request has begun since the last look, and one should have.
+    Awaited,
+    Other,
+}
 
 /// All of it happens on one lane, so that no ordering is needed.
 impl Turn {
@@ -45,13 +61,39 @@ impl Turn {
     pub(crate) fn over(&self) {
         self.0.store(OVER, Ordering::Relaxed);
     }
-    fn flushed(&self) {
-        if self.0.load(Ordering::Relaxed) == DONE {
+    pub(crate) fn flushed(&self) {
+        if self.state() == DONE {
             self.0.store(IDLE, Ordering::Relaxed);
         }
     }
+    /// Bytes have come.
+    pub(crate) fn heard(&self) {
+        if self.state() == IDLE {
+            self.0.store(HEAD, Ordering::Relaxed);
+        }
+    }
+    pub(crate) fn wake(&self) {
+        self.0.store(HEAD, Ordering::Relaxed);
+    }
+    pub(crate) fn look(&self) -> Look {
+        let (state, seen) = (self.state(), self.0.load(Ordering::Relaxed) & SEEN != 0);
+        let next = if seen && state == IDLE { RESTING } else { state };
+        self.0.store(next | SEEN, Ordering::Relaxed);
+        match (next, seen) {
+            (RESTING, _) => Look::Resting,
+            (HEAD, true) => Look::Awaited,
+            _ => Look::Other,
+        }
+    }
+    pub(crate) fn is_resting(&self) -> bool {
+        self.state() == RESTING
+    }
+    /// No request is open: whatever is written is hyper's own.
     fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IDLE
+        matches!(self.state(), HEAD | IDLE)
+    }
+    fn state(&self) -> u8 {
+        self.0.load(Ordering::Relaxed) & !SEEN
     }
 }
 
@@ -71,6 +113,12 @@ pub(crate) struct Guarded<IO> {
 impl<IO> Guarded<IO> {
     pub(crate) fn new(io: IO, ahead: Bytes, turn: Arc<Turn>, head_max: usize) -> Self {
         Self { io, ahead, turn, refusal: None, ended: false, head_max }
+    }
+
+    /// Goes on after a rest with what was read of the next head.
+    pub(crate) fn wake(&mut self, ahead: Bytes) {
+        self.turn.wake();
+        self.ahead = ahead;
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -145,11 +193,16 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
         if !this.ahead.is_empty() {
             let count = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead.split_to(count));
+            if this.ahead.is_empty() {
+                // An empty part would still hold the whole.
+                this.ahead = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         this.ended = buf.filled().len() == before;
+        this.turn.heard();
         Poll::Ready(Ok(()))
     }
 }
@@ -187,6 +240,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        // hyper ends before a rest; the connection does not.
+        match this.turn.is_resting() {
+            true => Poll::Ready(Ok(())),
+            false => Pin::new(&mut this.io).poll_shutdown(cx),
+        }
     }
 }

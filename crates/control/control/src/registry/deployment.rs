@@ -22,7 +22,7 @@ impl Registry {
     ///
     /// # Errors
     /// `storage_full`, `internal`.
-    pub(crate) async fn number(&self, name: &FunctionName, deployment: &mut Deployment) -> Result<u32, Fault> {
+    pub async fn number(&self, name: &FunctionName, deployment: &mut Deployment) -> Result<u32, Fault> {
         let path = key::number(name);
         let plan = || {
             let stored: Option<Stored<u32>> = self.get(&path)?;

@@ -18,6 +18,9 @@ pub(crate) enum Part {
     Keys,
 }
 
+/// Where the records are that functions and routes are made of.
+pub(crate) const PARTS: [&str; 2] = [key::ALIASES, key::ROUTES];
+
 /// The part that a change of `key` makes stale. Revisions are immutable and matter only where an alias points to them,
 /// so aliases alone decide.
 pub(crate) fn part(key: &str) -> Option<Part> {

@@ -13,7 +13,7 @@ const REVISIONS_KEPT: usize = 20;
 
 /// What a deploy leads to.
 #[derive(Debug, Clone)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     New(Arc<Revision>),
     /// The same content and configuration were a revision already.
     Known(Arc<Revision>),
@@ -29,7 +29,7 @@ impl Verdict {
 
 /// A deploy whose revision started and became ready.
 #[derive(Debug, Clone)]
-pub(crate) struct Release {
+pub struct Release {
     pub verdict: Verdict,
     /// Those of the manifest.
     pub routes: Vec<Route>,
@@ -46,7 +46,7 @@ impl Registry {
     ///
     /// # Errors
     /// `route_conflict`, `function_not_found` where it was deleted meanwhile, `storage_full`, `internal`.
-    pub(crate) async fn release(&self, release: &Release) -> Result<(Deployment, Vec<Revision>), Fault> {
+    pub async fn release(&self, release: &Release) -> Result<(Deployment, Vec<Revision>), Fault> {
         let now = Timestamp::from(std::time::SystemTime::now());
         Ok(self.change(|| self.plan(release, now)).await?.1)
     }

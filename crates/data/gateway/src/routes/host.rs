@@ -1,18 +1,19 @@
 //! The hosts that have routes of their own: by name, and by `*.` and a name for everything below it.
 
-use super::tree::Node;
-use imbl::HashMap;
+use super::{
+    map::Map,
+    tree::{Node, Seats},
+};
 use std::{borrow::Cow, sync::Arc};
-use wire::snapshot::Place;
 
 /// A longer name is no host's (RFC 1035 §2.3.4), so a request cannot ask for a longer walk.
 const NAME_MAX: usize = 253;
 
 #[derive(Clone, Default)]
 pub(super) struct Hosts {
-    exact: HashMap<Box<str>, Arc<Node>>,
-    /// Keyed by what follows the `*.`.
-    below: HashMap<Box<str>, Arc<Node>>,
+    exact: Map<Node>,
+    /// By what follows the `*.`.
+    below: Map<Node>,
 }
 
 impl Hosts {
@@ -20,16 +21,15 @@ impl Hosts {
         self.exact.is_empty() && self.below.is_empty()
     }
 
-    pub(super) fn set(&mut self, host: &str, path: &str, place: Option<Place>) {
+    pub(super) fn set(&mut self, host: &str, path: &str, seats: Option<Seats>) {
         let (hosts, name) = match host.strip_prefix("*.") {
             Some(name) => (&mut self.below, name),
             None => (&mut self.exact, host),
         };
-        let mut tree = hosts.get(name).cloned().unwrap_or_default();
-        tree.set(path, place);
-        match tree.is_empty() {
-            true => drop(hosts.remove(name)),
-            false => drop(hosts.insert(name.into(), tree)),
+        let mut tree = hosts.take(name).unwrap_or_else(|| Arc::new(Node::new(name)));
+        tree.set(path, seats);
+        if !tree.is_empty() {
+            hosts.put(tree);
         }
     }
 

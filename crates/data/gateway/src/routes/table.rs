@@ -2,14 +2,15 @@
 
 use super::{
     host::{self, Hosts},
-    tree::{Node, Reached},
+    map::{Hash, Label, Labelled, Map},
+    seat::{self, Seat},
+    tree::{self, Node, Reached, Seats},
 };
-use crate::edge::Gate;
 use http::{HeaderMap, Method};
-use imbl::{HashMap, ordmap::DiffItem};
-use std::sync::Arc;
-use types::{AliasName, Code, Fault, FunctionName, Route};
-use wire::{FunctionView, Snapshot, Target, snapshot::Place};
+use imbl::ordmap::DiffItem;
+use std::{ops::Deref, sync::Arc};
+use types::{Code, Fault, FunctionName, Route};
+use wire::{FunctionView, Snapshot, snapshot::Place};
 
 /// What a request is routed by.
 #[derive(Debug, Clone, Copy)]
@@ -23,31 +24,41 @@ pub struct Ask<'a> {
 
 /// What a request maps to.
 pub struct Match {
-    pub target: Arc<Target>,
-    /// `None` where the function asks nothing of the gateway.
-    pub(crate) gate: Option<Arc<Gate>>,
+    pub seat: Arc<Seat>,
     /// Bytes of the path that belong to the route and not to the function: `/hello` of `/hello/x`.
     pub strip: usize,
-    /// `None` is the route that each function has by itself.
-    pub route: Option<Arc<Route>>,
 }
 
-/// A function with its aliases, as few as they are.
-struct Front(Vec<Seat>);
+impl Deref for Match {
+    type Target = Seat;
 
-#[derive(Clone)]
-struct Seat {
-    target: Arc<Target>,
-    gate: Option<Arc<Gate>>,
+    fn deref(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+/// The records that a function's routes are in.
+struct Sites {
+    function: Label,
+    keys: Vec<Arc<str>>,
+}
+
+impl Labelled for Sites {
+    fn label(&self) -> &Label {
+        &self.function
+    }
 }
 
 /// The routes of one snapshot. A clone shares everything.
 #[derive(Clone, Default)]
 pub struct Table {
     snapshot: Arc<Snapshot>,
-    fronts: HashMap<FunctionName, Arc<Front>>,
+    /// Every alias, by [`seat::name`].
+    aliases: Map<Seat>,
     any_host: Arc<Node>,
     hosts: Hosts,
+    /// A route leads straight to the alias as it is, so it is made anew with it.
+    sites: Map<Sites>,
 }
 
 impl Table {
@@ -59,43 +70,86 @@ impl Table {
         &self.snapshot
     }
 
-    /// The table of `snapshot`: costs what changed since this one's.
+    /// The table of `snapshot`: costs what changed since this one's, and a changed function's routes.
     #[must_use]
     pub fn next(&self, snapshot: Arc<Snapshot>) -> Self {
         let mut table = self.clone();
+        let mut stale = Vec::new();
         for change in self.snapshot.functions.diff(&snapshot.functions) {
-            match change {
-                DiffItem::Add(name, view) | DiffItem::Update { new: (name, view), .. } => table.put(name, view),
-                DiffItem::Remove(name, _) => drop(table.fronts.remove(name)),
-            }
+            let (old, new, name) = match change {
+                DiffItem::Add(name, view) => (None, Some(view), name),
+                DiffItem::Update { old: (_, old), new: (name, new) } => (Some(old), Some(new), name),
+                DiffItem::Remove(name, view) => (Some(view), None, name),
+            };
+            table.replace(old.map(|view| &**view), new.map(|view| &**view));
+            stale.extend(table.sites.get(name.as_str()).into_iter().flat_map(|sites| sites.keys.iter().cloned()));
         }
         for change in self.snapshot.routes.diff(&snapshot.routes) {
             match change {
-                DiffItem::Add(_, place) | DiffItem::Update { new: (_, place), .. } => table.set(place, true),
-                DiffItem::Remove(_, place) => table.set(place, false),
+                DiffItem::Add(key, place) => table.put(key, place),
+                DiffItem::Remove(key, place) => table.remove(key, place),
+                DiffItem::Update { old: (key, old), new: (_, new) } => {
+                    table.remove(key, old);
+                    table.put(key, new);
+                }
             }
+        }
+        for place in stale.iter().filter_map(|key| snapshot.routes.get(key)) {
+            table.set(place, place);
         }
         table.snapshot = snapshot;
         table
     }
 
-    fn put(&mut self, name: &FunctionName, view: &FunctionView) {
-        let last = self.fronts.get(name);
-        let seat = |target: &Arc<Target>| {
-            let known = last.and_then(|front| front.0.iter().find(|seat| seat.target.alias == target.alias));
-            let gate = Gate::of(target, known.and_then(|seat| seat.gate.as_deref()));
-            Seat { target: Arc::clone(target), gate }
-        };
-        let front = Front(view.aliases.values().map(seat).collect());
-        self.fronts.insert(name.clone(), Arc::new(front));
+    /// A function's aliases by those of now.
+    fn replace(&mut self, old: Option<&FunctionView>, new: Option<&FunctionView>) {
+        let gone = old.into_iter().flat_map(|view| view.aliases.values());
+        let mut last: Vec<Arc<Seat>> = gone
+            .filter_map(|target| seat::name(&target.function, &target.alias, |name| self.aliases.take(name)))
+            .collect();
+        for target in new.into_iter().flat_map(|view| view.aliases.values()) {
+            let known = last.iter().position(|seat| seat.target.alias == target.alias);
+            let known = known.map(|at| last.swap_remove(at));
+            self.aliases.put(Arc::new(Seat::of(target, known.as_deref())));
+        }
     }
 
-    fn set(&mut self, place: &Place, present: bool) {
+    fn put(&mut self, key: &Arc<str>, place: &Place) {
+        for function in functions(place) {
+            let keys = self.sites.take(function.as_str()).map(|sites| sites.keys.clone()).unwrap_or_default();
+            let mut keys = keys;
+            keys.push(Arc::clone(key));
+            keys.shrink_to_fit();
+            self.sites.put(Arc::new(Sites { function: Label::new(function.as_str()), keys }));
+        }
+        self.set(place, place);
+    }
+
+    fn remove(&mut self, key: &Arc<str>, place: &Place) {
+        for function in functions(place) {
+            let Some(sites) = self.sites.take(function.as_str()) else { continue };
+            let keys: Vec<_> = sites.keys.iter().filter(|known| *known != key).cloned().collect();
+            if !keys.is_empty() {
+                self.sites.put(Arc::new(Sites { function: sites.function.clone(), keys }));
+            }
+        }
+        self.set(place, &[]);
+    }
+
+    /// At the place of `place`, what `routes` lead to. One whose alias is missing takes nothing.
+    fn set(&mut self, place: &Place, routes: &[Arc<Route>]) {
         let Some(one) = place.first() else { return };
-        let ordered = present.then(|| in_order(place));
+        let mut routes: Vec<&Arc<Route>> = routes.iter().collect();
+        // The most specific first: more headers, then named methods.
+        routes.sort_by_key(|route| (std::cmp::Reverse(route.headers.len()), route.methods.is_empty()));
+        let seat = |route: &Arc<Route>| {
+            let alias = seat::name(&route.function, &route.alias, |name| self.aliases.get(name))?;
+            Some(Arc::new(alias.by(route)))
+        };
+        let seats = Seats::new(routes.into_iter().filter_map(seat).collect());
         match &one.host {
-            None => self.any_host.set(&one.path, ordered),
-            Some(host) => self.hosts.set(host, &one.path, ordered),
+            None => self.any_host.set(&one.path, seats),
+            Some(host) => self.hosts.set(host, &one.path, seats),
         }
     }
 
@@ -107,7 +161,7 @@ impl Table {
         let missed = || Fault::new(Code::RouteNotFound, format!("no route for {}{}", ask.host.unwrap_or(""), ask.path));
         let rest = ask.path.strip_prefix('/').ok_or_else(missed)?;
         let mut wrong_method = None;
-        let mut visit = |reached: Reached<'_>| self.choose(&reached, &ask, &mut wrong_method);
+        let mut visit = |reached: Reached<'_>| choose(&reached, &ask, &mut wrong_method);
         let named = match ask.host {
             Some(host) if !self.hosts.is_empty() => {
                 let host = host::bare(host);
@@ -115,75 +169,60 @@ impl Table {
             }
             _ => None,
         };
-        let found = named
-            .or_else(|| self.any_host.find_literal(Some(rest), &mut visit))
-            // As if each function had the route `/<function>/*`.
-            .or_else(|| self.by_name(rest))
-            .or_else(|| self.by_tag(ask.host, rest))
-            .or_else(|| self.any_host.find_other(Some(rest), &mut visit));
+        let routed = |seat| Match { seat, strip: 0 };
+        if let Some(seat) = named {
+            return Ok(routed(seat));
+        }
+        let (segment, more) = tree::first(rest);
+        let hash = Hash::of(segment);
+        if let Some(seat) = self.any_host.find_literal((hash, segment, more), &mut visit) {
+            return Ok(routed(seat));
+        }
+        // As if each function had the route `/<function>/*`.
+        if let Some(seat) = self.aliases.find(hash, segment) {
+            return Ok(Match { seat: Arc::clone(seat), strip: segment.len() + 1 });
+        }
+        let found = self.by_tag(ask.host, segment);
+        let found = found.or_else(|| self.any_host.find_other(Some(rest), &mut visit).map(routed));
         found.ok_or_else(|| match wrong_method {
             Some(allowed) => not_allowed(&ask, allowed),
             None => missed(),
         })
     }
 
-    /// The place's route that takes the request. What it would take by another method is noted.
-    fn choose(&self, reached: &Reached<'_>, ask: &Ask<'_>, wrong: &mut Option<Vec<String>>) -> Option<Match> {
-        let fits = |route: &&Arc<Route>| {
-            let has = |(name, value): (&String, &String)| {
-                ask.headers.get_all(name.as_str()).iter().any(|sent| sent.as_bytes() == value.as_bytes())
-            };
-            (reached.has_rest || !route.path.ends_with("+}")) && route.headers.iter().all(has)
-        };
-        for route in reached.place.iter().filter(fits) {
-            if !route.methods.is_empty() && !route.methods.iter().any(|method| method == ask.method.as_str()) {
-                wrong.get_or_insert_default().extend_from_slice(&route.methods);
-                continue;
-            }
-            if let Some(Seat { target, gate }) = self.seat(&route.function, &route.alias) {
-                return Some(Match { target, gate, strip: 0, route: Some(Arc::clone(route)) });
-            }
-        }
-        None
-    }
-
-    fn seat(&self, function: &FunctionName, alias: &AliasName) -> Option<Seat> {
-        self.fronts.get(function)?.0.iter().find(|seat| seat.target.alias == *alias).cloned()
-    }
-
-    /// The route that each function has by itself: `/<function>` and all below it, to `live`.
-    fn by_name(&self, rest: &str) -> Option<Match> {
-        let name = rest.split('/').next()?;
-        let seat = self.fronts.get(name)?.0.iter().find(|seat| seat.target.alias.as_str() == "live")?;
-        let Seat { target, gate } = seat.clone();
-        Some(Match { target, gate, strip: name.len() + 1, route: None })
-    }
-
     /// An alias by its tag: `/tag---name` and all below it, or the host `tag---name.…` with the whole path.
-    fn by_tag(&self, host: Option<&str>, rest: &str) -> Option<Match> {
+    fn by_tag(&self, host: Option<&str>, segment: &str) -> Option<Match> {
         let find = |text: &str, strip: usize| {
             let (tag, name) = text.split_once("---")?;
-            let seat = self.fronts.get(name)?.0.iter().find(|seat| seat.target.alias.as_str() == tag)?;
-            let Seat { target, gate } = seat.clone();
-            Some(Match { target, gate, strip, route: None })
+            let seat = match tag {
+                "live" => self.aliases.get(name),
+                tag => self.aliases.get(&format!("{name}/{tag}")),
+            };
+            seat.map(|seat| Match { seat: Arc::clone(seat), strip })
         };
         let bare = host.map(host::bare);
-        if let Some(found) = bare.as_deref().and_then(|host| find(host.split('.').next()?, 0)) {
-            return Some(found);
-        }
-        let first = rest.split('/').next()?;
-        find(first, first.len() + 1)
+        let by_host = bare.as_deref().and_then(|host| find(host.split('.').next()?, 0));
+        by_host.or_else(|| find(segment, segment.len() + 1))
     }
 }
 
-/// The routes of a place, the most specific first: more headers, then named methods.
-fn in_order(place: &Place) -> Place {
-    if place.len() < 2 {
-        return Arc::clone(place);
+/// The place's route that takes the request. What it would take by another method is noted.
+fn choose(reached: &Reached<'_>, ask: &Ask<'_>, wrong: &mut Option<Vec<String>>) -> Option<Arc<Seat>> {
+    for seat in reached.seats.iter().filter(|seat| seat.fits(ask.headers, reached.has_rest)) {
+        match seat.refuses(ask.method) {
+            Some(taken) => wrong.get_or_insert_default().extend_from_slice(taken),
+            None => return Some(Arc::clone(seat)),
+        }
     }
-    let mut routes = place.to_vec();
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.headers.len()), route.methods.is_empty()));
-    routes.into()
+    None
+}
+
+/// Those that have a route in the place, each once.
+fn functions(place: &Place) -> impl Iterator<Item = &FunctionName> {
+    let earlier = |at: usize| place.iter().take(at).map(|route| &route.function);
+    place.iter().enumerate().filter_map(move |(at, route)| {
+        (!earlier(at).any(|function| *function == route.function)).then_some(&route.function)
+    })
 }
 
 fn not_allowed(ask: &Ask<'_>, mut methods: Vec<String>) -> Fault {

@@ -149,6 +149,68 @@ fn a_missing_alias_takes_nothing_and_a_refused_method_names_the_others() {
     assert!(fault.detail.ends_with("takes PATCH, POST, PUT"), "{fault}");
 }
 
+fn weigh(snapshot: &mut Snapshot, name: &str, alias: &str, edge: &str) {
+    let name: types::FunctionName = name.parse().unwrap();
+    let manifest = format!("name = '{name}'\nruntime = 'binary'\n{edge}");
+    let revision = types::Revision {
+        id: types::RevisionId { function: name.clone(), number: 1 },
+        content: types::Digest::from_sha256(&[1; 32]),
+        artifact: types::Digest::from_sha256(&[2; 32]),
+        spec: types::Manifest::parse(&manifest).unwrap().spec(),
+        created: types::Timestamp(1),
+    };
+    let revisions = Arc::new([wire::Weighted { revision: Arc::new(revision), weight: 100 }]);
+    let alias: AliasName = alias.parse().unwrap();
+    let target = Arc::new(Target { function: name.clone(), alias: alias.clone(), revisions });
+    let mut view = snapshot
+        .functions
+        .get(&name)
+        .map_or_else(|| FunctionView { name: name.clone(), aliases: HashMap::new() }, |view| FunctionView::clone(view));
+    view.aliases.insert(alias, target);
+    snapshot.functions.insert(name, Arc::new(view));
+}
+
+/// A route leads straight to its alias: whatever happens to the alias later has to reach it.
+#[test]
+fn a_route_leads_to_its_alias_as_it_is_now() {
+    const LIMIT: &str = "[rate]\nlimit = '1/h'";
+    let headers = HeaderMap::new();
+    let find = |table: &Table, path: &str| table.find(ask(None, &Method::GET, path, &headers)).ok();
+    let mut shot = snapshot(&[(None, "/a", &[], "hello"), (None, "/b/{x}", &[], "hello"), (None, "/c", &[], "late")]);
+    put(&mut shot, Route { alias: "canary".parse().unwrap(), ..route(None, "/d", &[], &[], "hello") });
+    let first = Table::new(Arc::new(shot.clone()));
+    assert!(find(&first, "/c").is_none() && find(&first, "/d").is_none(), "no alias, no route");
+
+    weigh(&mut shot, "hello", "live", LIMIT);
+    weigh(&mut shot, "hello", "canary", "");
+    weigh(&mut shot, "late", "live", "");
+    let second = first.next(Arc::new(shot.clone()));
+    let own = find(&second, "/hello").unwrap();
+    for path in ["/a", "/b/1"] {
+        let found = find(&second, path).unwrap();
+        assert!(Arc::ptr_eq(&found.target, &own.target), "{path}");
+        assert!(Arc::ptr_eq(found.gate.as_ref().unwrap(), own.gate.as_ref().unwrap()), "{path} has buckets of its own");
+        assert_eq!(found.route.as_ref().unwrap().path, if path == "/a" { "/a" } else { "/b/{x}" });
+    }
+    assert!(own.route.is_none());
+    assert_eq!(find(&second, "/d").unwrap().target.alias.as_str(), "canary");
+    assert!(Arc::ptr_eq(&find(&second, "/canary---hello/x").unwrap().target, &find(&second, "/d").unwrap().target));
+    assert_eq!(find(&second, "/live---hello").unwrap().target.function.as_str(), "hello");
+    assert_eq!(find(&second, "/c").unwrap().target.function.as_str(), "late");
+    assert!(
+        find(&first, "/a").unwrap().gate.is_none() && find(&first, "/c").is_none(),
+        "the earlier table is as it was"
+    );
+
+    shot.functions.remove("hello");
+    let third = second.next(Arc::new(shot.clone()));
+    assert!(["/a", "/b/1", "/d", "/hello", "/canary---hello"].iter().all(|path| find(&third, path).is_none()));
+    shot.routes.clear();
+    weigh(&mut shot, "hello", "live", "");
+    let fourth = third.next(Arc::new(shot));
+    assert!(find(&fourth, "/a").is_none() && find(&fourth, "/c").is_none() && find(&fourth, "/hello").is_some());
+}
+
 /// How specific a route is for a path, as the decision has it: compared part by part.
 fn naive_rank(route: &Route, path: &str) -> Option<Vec<u8>> {
     let mut rank = Vec::new();
@@ -240,7 +302,7 @@ fn the_tree_agrees_with_a_naive_matcher() {
             let want = naive(&routes, host, &method, &path);
             for table in [&table, &whole] {
                 let got = table.find(ask(host, &method, &path, &HeaderMap::new()));
-                let got = got.ok().map(|found| found.route.unwrap());
+                let got = got.ok().map(|found| Arc::clone(found.route.as_ref().unwrap()));
                 assert_eq!(got.as_deref(), want, "seed {seed}: {host:?} {method} {path} of {routes:#?}");
             }
         }

@@ -4,46 +4,67 @@
 //! takes the request, the next one is tried. A lookup visits as many nodes as the path has segments, and more only where
 //! parameters stand beside literals.
 
-use imbl::HashMap;
-use std::sync::Arc;
-use types::{
-    Route,
-    route::{Segment, segments},
+use super::{
+    map::{Hash, Label, Labelled, Map},
+    seat::Seat,
 };
-use wire::snapshot::Place;
-
-/// A node with more children has them in a map.
-const FEW: usize = 8;
+use std::sync::Arc;
+use types::route::{Segment, segments};
 
 #[derive(Clone, Default)]
 pub(super) struct Node {
-    literals: Literals,
+    /// The segment that leads here; of a host's tree, the host.
+    label: Label,
+    literals: Map<Node>,
     parameter: Option<Arc<Node>>,
     /// Routes that end here.
-    exact: Option<Place>,
+    exact: Option<Seats>,
     /// Routes that end in `*` here.
-    below: Option<Place>,
+    below: Option<Seats>,
 }
 
+/// The routes of a place, the most specific first. Nearly always it is one.
 #[derive(Clone)]
-enum Literals {
-    Few(Vec<(Box<str>, Arc<Node>)>),
-    Many(HashMap<Box<str>, Arc<Node>>),
-}
-
-impl Default for Literals {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
+pub(super) enum Seats {
+    One(Arc<Seat>),
+    Many(Arc<Vec<Arc<Seat>>>),
 }
 
 /// A place that the path leads to, and whether anything of the path is left there for a `*`.
 pub(super) struct Reached<'a> {
-    pub place: &'a [Arc<Route>],
+    pub seats: &'a [Arc<Seat>],
     pub has_rest: bool,
 }
 
+impl Seats {
+    /// `None` of none.
+    pub(super) fn new(mut seats: Vec<Arc<Seat>>) -> Option<Self> {
+        match seats.len() {
+            0 => None,
+            1 => seats.pop().map(Self::One),
+            _ => Some(Self::Many(Arc::new(seats))),
+        }
+    }
+
+    fn all(&self) -> &[Arc<Seat>] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl Labelled for Node {
+    fn label(&self) -> &Label {
+        &self.label
+    }
+}
+
 impl Node {
+    pub(super) fn new(label: &str) -> Self {
+        Self { label: Label::new(label), ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.literals.is_empty() && self.parameter.is_none() && self.exact.is_none() && self.below.is_none()
     }
@@ -51,20 +72,27 @@ impl Node {
     /// The first answer of `visit` to a place that the path leads to, the most specific one first. `rest` is the path
     /// without the '/' that led here; `None` is its end.
     pub(super) fn find<T>(&self, rest: Option<&str>, visit: &mut impl FnMut(Reached<'_>) -> Option<T>) -> Option<T> {
-        self.find_literal(rest, visit).or_else(|| self.find_other(rest, visit))
+        let literal = match rest {
+            None => self.end(visit),
+            Some(rest) => {
+                let (segment, more) = first(rest);
+                self.literals.get(segment).and_then(|child| child.find(more, visit))
+            }
+        };
+        literal.or_else(|| self.find_other(rest, visit))
     }
 
-    /// What ends here or goes on with a literal.
+    fn end<T>(&self, visit: &mut impl FnMut(Reached<'_>) -> Option<T>) -> Option<T> {
+        self.exact.as_ref().and_then(|seats| visit(Reached { seats: seats.all(), has_rest: false }))
+    }
+
+    /// What goes on with the literal `segment`, whose hash is known.
     pub(super) fn find_literal<T>(
         &self,
-        rest: Option<&str>,
+        (hash, segment, more): (Hash, &str, Option<&str>),
         visit: &mut impl FnMut(Reached<'_>) -> Option<T>,
     ) -> Option<T> {
-        let Some(rest) = rest else {
-            return self.exact.as_ref().and_then(|place| visit(Reached { place, has_rest: false }));
-        };
-        let (segment, more) = first(rest);
-        self.literals.get(segment).and_then(|child| child.find(more, visit))
+        self.literals.find(hash, segment).and_then(|child| child.find(more, visit))
     }
 
     /// What goes on with a parameter or a `*`.
@@ -78,69 +106,40 @@ impl Node {
             _ => None,
         };
         by_parameter.or_else(|| {
-            let place = self.below.as_ref()?;
-            visit(Reached { place, has_rest: rest.is_some_and(|rest| !rest.is_empty()) })
+            let seats = self.below.as_ref()?.all();
+            visit(Reached { seats, has_rest: rest.is_some_and(|rest| !rest.is_empty()) })
         })
     }
 
     /// Puts what stands at the place of `path`, or takes it away. Nodes that nothing is left in go too.
-    pub(super) fn set(self: &mut Arc<Self>, path: &str, place: Option<Place>) {
+    pub(super) fn set(self: &mut Arc<Self>, path: &str, seats: Option<Seats>) {
         let segments: Vec<Segment<'_>> = segments(path).collect();
-        Arc::make_mut(self).set_at(&segments, place);
+        Arc::make_mut(self).set_at(&segments, seats);
     }
 
-    fn set_at(&mut self, segments: &[Segment<'_>], place: Option<Place>) {
+    fn set_at(&mut self, segments: &[Segment<'_>], seats: Option<Seats>) {
         match segments {
-            [] => self.exact = place,
-            [Segment::Rest | Segment::RestParameter(_), ..] => self.below = place,
+            [] => self.exact = seats,
+            [Segment::Rest | Segment::RestParameter(_), ..] => self.below = seats,
             [Segment::Literal(text), more @ ..] => {
-                let mut child = self.literals.get(text).cloned().unwrap_or_default();
-                Arc::make_mut(&mut child).set_at(more, place);
-                self.literals.put(text, child);
+                // Taken out, so that what nobody else holds is changed where it is.
+                let mut child = self.literals.take(text).unwrap_or_else(|| Arc::new(Self::new(text)));
+                Arc::make_mut(&mut child).set_at(more, seats);
+                if !child.is_empty() {
+                    self.literals.put(child);
+                }
             }
             [Segment::Parameter(_), more @ ..] => {
                 let mut child = self.parameter.take().unwrap_or_default();
-                Arc::make_mut(&mut child).set_at(more, place);
+                Arc::make_mut(&mut child).set_at(more, seats);
                 self.parameter = (!child.is_empty()).then_some(child);
             }
         }
     }
 }
 
-impl Literals {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(many) => many.is_empty(),
-        }
-    }
-
-    fn get(&self, segment: &str) -> Option<&Arc<Node>> {
-        match self {
-            Self::Few(few) => few.iter().find(|(text, _)| **text == *segment).map(|(_, node)| node),
-            Self::Many(many) => many.get(segment),
-        }
-    }
-
-    fn put(&mut self, segment: &str, child: Arc<Node>) {
-        match self {
-            Self::Few(few) => {
-                few.retain(|(text, _)| **text != *segment);
-                if !child.is_empty() {
-                    few.push((segment.into(), child));
-                }
-                few.shrink_to_fit();
-                if few.len() > FEW {
-                    *self = Self::Many(few.drain(..).collect());
-                }
-            }
-            Self::Many(many) if child.is_empty() => drop(many.remove(segment)),
-            Self::Many(many) => drop(many.insert(segment.into(), child)),
-        }
-    }
-}
-
-fn first(rest: &str) -> (&str, Option<&str>) {
+/// The first segment, and what follows its '/'.
+pub(super) fn first(rest: &str) -> (&str, Option<&str>) {
     match memchr::memchr(b'/', rest.as_bytes()) {
         Some(end) => (&rest[..end], Some(&rest[end + 1..])),
         None => (rest, None),

@@ -76,10 +76,8 @@ pub(super) fn load(db: &Connection, now: Instant) -> rusqlite::Result<State> {
         state.leases.insert(LeaseId(uint(row, 0)?), Lease::new(millis(row.get(1)?), now));
     }
     let mut records = db.prepare("SELECT key, value, version, lease FROM record")?;
-    let mut rows = records.query([])?;
-    while let Some(row) = rows.next()? {
-        state.put(entry(row)?);
-    }
+    let entries = records.query_map([], entry)?.collect::<rusqlite::Result<_>>()?;
+    state.fill(entries);
     Ok(state)
 }
 
