@@ -21,6 +21,10 @@ pub enum Scaler {
     Knative,
 }
 
+impl Scaler {
+    pub const BOTH: [Self; 2] = [Self::Mayfly, Self::Knative];
+}
+
 /// What is scaled.
 #[derive(Debug, Clone)]
 pub struct Setup {

@@ -175,7 +175,7 @@ mod tests {
             draining: *draining,
         });
         let (revision, instances) = (Arc::new(revision), instances.collect());
-        Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances }
+        Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances }
     }
 
     #[test]

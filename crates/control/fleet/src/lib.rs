@@ -17,7 +17,10 @@ pub mod growth;
 mod hold;
 mod judge;
 pub mod predict;
+mod staffing;
+mod steady;
 mod track;
+mod usual;
 pub mod window;
 
 use book::Book;
@@ -47,7 +50,7 @@ pub struct Options {
     pub retire_after: Duration,
     /// How fast a revision may gain instances.
     pub growth: Growth,
-    /// What waits in queues and topics is to be worked off within this time.
+    /// Deferred calls that wait are to be worked off within this time.
     pub drain: Duration,
     /// Cores of the host.
     pub cores: u32,
@@ -240,7 +243,7 @@ fn with_standing(mut loads: Vec<Load>, standing: &[Arc<Revision>]) -> Vec<Load> 
     for revision in standing {
         if seen.insert(revision.id.clone()) {
             let revision = Arc::clone(revision);
-            loads.push(Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances: Vec::new() });
+            loads.push(Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances: Vec::new() });
         }
     }
     loads
@@ -254,11 +257,6 @@ impl Demand for Fleet {
     fn overdue(&self, revision: &Arc<Revision>, id: InstanceId) {
         let (fleet, revision) = (self.clone(), Arc::clone(revision));
         task::spawn("end an overdue instance", async move { fleet.end_overdue(&revision, id).await });
-    }
-
-    fn lag(&self, revision: &Arc<Revision>, events: u64) {
-        self.track(revision, |track| track.lag = events);
-        self.nudge_now(revision);
     }
 }
 

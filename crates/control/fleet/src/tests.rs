@@ -31,6 +31,8 @@ struct State {
     drained: HashSet<InstanceId>,
     stopped: Vec<(InstanceId, Stop)>,
     waiting: u32,
+    /// Of those that wait.
+    deferred: u32,
     in_flight: u32,
     /// How long an instance has been idle.
     idle: Duration,
@@ -139,6 +141,7 @@ impl Directory for Listing {
             Some(Load {
                 revision: Arc::clone(&self.revision),
                 waiting: state.waiting,
+                deferred: state.deferred,
                 peak: state.waiting + state.in_flight,
                 activity: Activity::default(),
                 instances: instances.collect(),

@@ -5,7 +5,8 @@ use crate::{
     explain::Verdict,
     growth::{Budget, Growth},
     hold::Held,
-    window::{Sums, Windows, seconds},
+    usual::Usual,
+    window::{self, Sums, Windows, seconds},
 };
 use std::time::{Duration, Instant};
 use types::{Fault, Scale};
@@ -23,8 +24,7 @@ pub(crate) struct Track {
     pub(crate) crowd: Held,
     pub(crate) budget: Budget,
     pub(crate) calendar: Calendar,
-    /// Events that wait outside of dispatch.
-    pub(crate) lag: u64,
+    pub(crate) usual: Usual,
     pub(crate) verdict: Option<Box<Verdict>>,
     /// The sums of the last look, when it was, and the longest start since then.
     seen: Activity,
@@ -51,7 +51,7 @@ impl Track {
             crowd: Held::default(),
             budget: Budget::new(growth, now),
             calendar: Calendar::new(scale),
-            lag: 0,
+            usual: Usual::default(),
             verdict: None,
             seen: Activity::default(),
             seen_at: now,
@@ -73,14 +73,14 @@ impl Track {
             arrivals: count(sums.arrivals, before.arrivals),
             rejected: count(sums.rejected, before.rejected),
             ended: count(sums.ended, before.ended),
-            served: seconds(sums.served.saturating_sub(before.served)),
+            busy: seconds(sums.busy.saturating_sub(before.busy)),
             cpu,
             start: std::mem::take(&mut self.start),
-            lag: u32::try_from(self.lag).unwrap_or(u32::MAX),
         };
         self.seen_at = now;
         self.windows.add(second, &news);
-        if news.peak > 0 || news.arrivals > 0 || news.lag > 0 {
+        self.usual.add(&news, &self.windows.steady(window::SECONDS));
+        if news.peak > 0 || news.arrivals > 0 {
             self.last_used = now;
         }
     }
