@@ -20,5 +20,6 @@ mod protocol;
 mod races;
 mod runtimes;
 mod scale;
+mod scaling;
 mod tls;
 mod traffic;

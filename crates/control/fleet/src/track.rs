@@ -165,6 +165,61 @@ mod tests {
         assert_eq!(track.failing(start), None);
     }
 
+    /// The bench of the windows: figures of a debug build are printed, bounds are for any.
+    #[test]
+    fn a_hundred_thousand_functions_with_twenty_thousand_active() {
+        let (all, active, start) = (100_000, 20_000, Instant::now());
+        let revision = wire::sample::revision("a", "").unwrap();
+        let mut tracks: Vec<Track> = (0..all).map(|_| track(start)).collect();
+        let mut activity = Activity::default();
+        let mut seen = Duration::ZERO;
+        for second in 1..=60_u64 {
+            activity.arrivals += 20;
+            activity.ended += 20;
+            activity.area += Duration::from_secs(4);
+            activity.busy += Duration::from_secs(4);
+            let instances = Vec::new();
+            let load = Load { revision: std::sync::Arc::clone(&revision), waiting: 4, deferred: 0, peak: 9, activity, instances };
+            let begun = Instant::now();
+            for track in tracks.iter_mut().take(active) {
+                track.see(&load, 0.0, second, start + Duration::from_secs(second));
+            }
+            seen += begun.elapsed();
+        }
+        let begun = Instant::now();
+        let policy = crate::decide::Policy { slots: 1, min: 0, max: 50, target: None, cpu: None, cores: 2, drain: 10.0 };
+        let mut asked = 0_u64;
+        for track in tracks.iter().take(active) {
+            let facts = crate::decide::Facts {
+                in_flight: 4,
+                start: 1.0,
+                duration: track.usual.duration(),
+                stable: track.windows.sum(window::SECONDS, 0),
+                panic: track.windows.sum(6, 0),
+                steady: track.windows.steady(window::SECONDS),
+                ..crate::decide::Facts::default()
+            };
+            asked += u64::from(crate::decide::decide(&facts, &policy).asked);
+        }
+        let decided = begun.elapsed();
+        let begun = Instant::now();
+        tracks.iter_mut().skip(active).for_each(|track| track.see_nothing(61, start + Duration::from_secs(61)));
+        let quiet = begun.elapsed();
+        let bytes = |track: &Track| track.bytes() + size_of::<Verdict>();
+        let (idle, busy) = (bytes(&tracks[all - 1]), bytes(&tracks[0]));
+        let each = |time: Duration, count: usize| time.as_nanos() as f64 / count as f64;
+        println!(
+            "bytes: idle {idle}, active {busy}; ns: record {:.0}, decision {:.0}, quiet tick {:.0}; a tick of 20,000: {:?}",
+            each(seen, active * 60),
+            each(decided, active),
+            each(quiet, all - active),
+            decided + seen / 60,
+        );
+        assert!(idle <= 2048 && busy <= 8192, "{idle} and {busy} bytes");
+        assert_eq!(asked, 7 * active as u64, "four calls at once want seven");
+        assert!(decided + seen / 60 < Duration::from_secs(1), "a tick of all active ones fits into its second");
+    }
+
     #[test]
     fn an_idle_revision_costs_less_than_two_kilobytes() {
         let bytes = track(Instant::now()).bytes() + size_of::<Verdict>();
