@@ -3,7 +3,7 @@
 use crate::load::Load;
 use mayfly_tests::{Folder, Platform, Start, eventually, none_left, processes};
 use serde_json::{Value, json};
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -257,15 +257,22 @@ fn the_demo_deploys_calls_and_stays_up() {
     let command = "runtime = \"binary\"\ncontract = \"command\"\ncommand = [\"/bin/cat\"]\n";
     put("echoes", "README", command, "");
     put("broken", "app.py", "runtime = \"python\"\n", "raise RuntimeError('not today')\ndef handler(e, c): pass\n");
+    // One that has no front page says in `demo.json` how it is called.
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web-grpc");
+    fs::create_dir(demo.path().join("web-grpc")).unwrap();
+    for file in ["mayfly.toml", "server.py", "requirements.txt", "demo.json"] {
+        fs::copy(service.join(file), demo.path().join("web-grpc").join(file)).unwrap();
+    }
     let args = vec!["--demo".to_owned(), demo.path().to_str().unwrap().to_owned()];
     let platform = Platform::start_with(Start { args, ..Start::default() });
-    let mut rows: Vec<Value> = (0..3)
-        .map(|_| serde_json::from_str(&platform.line(Duration::from_secs(60), "a row of the table")).unwrap())
+    let mut rows: Vec<Value> = (0..4)
+        .map(|_| serde_json::from_str(&platform.line(Duration::from_secs(120), "a row of the table")).unwrap())
         .collect();
     rows.sort_by_key(|row| row["function"].as_str().unwrap_or_default().to_owned());
     assert!(rows[0]["left_out"].as_str().is_some_and(|why| why.contains("not today")), "{rows:?}");
     assert_eq!((rows[1]["function"].as_str(), rows[1]["status"].as_u64()), (Some("echoes"), Some(200)), "{rows:?}");
     assert_eq!((rows[2]["function"].as_str(), rows[2]["answer"].as_str()), (Some("greets"), Some("\"hi\"")));
+    assert_eq!(rows[3]["answer"].as_str(), Some("grpc-status 0 HELLO FROM THE DEMO"), "{rows:?}");
     for row in &rows[1..] {
         assert!(row["cold_us"].as_u64() > Some(0) && row["warm_us"].as_u64() > Some(0), "{row}");
         assert!(row["url"].as_str().is_some_and(|url| url.starts_with(platform.gateway_url())), "{row}");

@@ -6,6 +6,7 @@
 
 mod access;
 mod bad_input;
+mod canary;
 mod clients;
 mod contract;
 mod disk;
@@ -16,8 +17,10 @@ mod journey;
 mod kill;
 mod limits;
 mod load;
+mod outage;
 mod protocol;
 mod races;
+mod resilience;
 mod runtimes;
 mod scale;
 mod scaling;

@@ -4,9 +4,14 @@
 //! and takes no contended lock. The platform's slow work (builds, API, stores) runs on the shared runtime instead.
 
 use crate::task;
-use std::{cell::Cell, io, thread};
+use std::{cell::Cell, io, thread, time::Duration};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+
+/// A timer that is due before all that a lane sleeps for makes tokio write to the lane's own eventfd: a write and one
+/// more look at the kernel for every call that a lone client makes. A lane that never sleeps longer than this is spared
+/// both, for all limits that are longer.
+const BEAT: Duration = Duration::from_millis(250);
 
 thread_local! {
     static LANE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -30,6 +35,12 @@ impl<T> PerLane<T> {
     pub fn here(&self) -> &T {
         let last = self.0.len() - 1;
         &self.0[current().unwrap_or(last).min(last)]
+    }
+}
+
+async fn beat() {
+    loop {
+        tokio::time::sleep(BEAT).await;
     }
 }
 
@@ -63,7 +74,9 @@ impl Lanes {
             let stop = stop.clone();
             let thread = thread::Builder::new().name(format!("lane-{index}")).spawn(move || {
                 LANE.set(Some(index));
-                runtime.block_on(stop.cancelled());
+                runtime.block_on(async {
+                    tokio::select! { () = stop.cancelled() => {}, () = beat() => {} }
+                });
             })?;
             lanes.threads.push(thread);
         }

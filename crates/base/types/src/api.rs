@@ -5,7 +5,7 @@
 //! | `GET /functions` | → [`FunctionList`] |
 //! | `GET /functions/{name}` | → [`FunctionDetail`] with `ETag` |
 //! | `DELETE /functions/{name}` | → 204; `If-Match` honoured |
-//! | `POST /functions/{name}/deployments` | tar.zst → 202 [`Deployment`] |
+//! | `POST /functions/{name}/deployments?canary=5,25:2m&every=1m` | tar.zst → 202 [`Deployment`]; `canary=none` moves at once |
 //! | `GET /functions/{name}/deployments?limit=20` | → [`DeploymentList`], newest first |
 //! | `GET /deployments/{id}` | → [`Deployment`] |
 //! | `GET /deployments/{id}/log?follow=true` | → NDJSON of [`BuildLine`] |
@@ -26,13 +26,15 @@
 //! | `GET /openapi.json` | → the description of all this |
 
 use crate::{
+    canary::Canary,
     event::Event,
-    id::{DeploymentId, FunctionName, InstanceId, RevisionId},
+    id::{AliasName, DeploymentId, FunctionName, InstanceId, RevisionId},
     record::{Alias, Deployment, Invocation, LogLine, Revision, Route, Target},
     spec::{Contract, Runtime},
     unit::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Content type of an uploaded folder.
@@ -84,6 +86,10 @@ pub struct FunctionDetail {
     /// What the platform did by itself, newest first.
     #[serde(default)]
     pub events: Vec<Event>,
+    /// What calls of both revisions did so far in the step of each alias's canary, in words.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub canaries: BTreeMap<AliasName, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -97,6 +103,9 @@ pub struct RevisionList {
 #[serde(deny_unknown_fields)]
 pub struct AliasUpdate {
     pub targets: Vec<Target>,
+    /// Moves to the one target by steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
 /// How far to roll `live` back.
@@ -196,6 +205,12 @@ pub struct Info {
     pub runtimes: Vec<RuntimeInfo>,
     /// How instances are held apart in this installation, in words.
     pub isolation: String,
+    /// Most calls at once of all functions together; `null` is no limit.
+    #[serde(default)]
+    pub calls_max: Option<u32>,
+    /// What functions without a limit of their own have of them.
+    #[serde(default)]
+    pub calls_unreserved: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -21,6 +21,8 @@ pub enum Happening {
     EmergencyStart,
     CanaryStep,
     CanaryDone,
+    /// Somebody moved the alias by hand meanwhile.
+    CanaryEnded,
     RolledBack,
 }
 
@@ -34,6 +36,7 @@ impl Happening {
             Self::EmergencyStart => "emergency start",
             Self::CanaryStep => "canary",
             Self::CanaryDone => "canary done",
+            Self::CanaryEnded => "canary ended",
             Self::RolledBack => "rolled back",
         }
     }

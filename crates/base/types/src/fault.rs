@@ -4,8 +4,11 @@
 //! users as problem documents (RFC 9457).
 
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, num::NonZeroU8, time::Duration};
 use utoipa::ToSchema;
+
+/// Nobody is told to wait longer, in seconds: what is known now is seldom true for so long.
+const AFTER_MAX: u64 = 60;
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -81,6 +84,7 @@ codes! {
     ArchiveTooLarge "archive_too_large" 413 Function false "Leave files out with .mayflyignore, or split the function: 250 MiB unpacked is the limit.",
     BuildFailed "build_failed" 422 Function false "The build tool's own output says why: `mayfly deploy` shows it, and so does the deployment's log.",
     StartFailed "start_failed" 502 Function false "The code ended before it was ready; its last lines are in `mayfly logs NAME`.",
+    RolledBack "rolled_back" 409 Function false "The new revision did worse than the old one, which has all traffic again: `mayfly describe NAME` says why.",
     StartTimeout "start_timeout" 504 Function false "The code did not become ready in `start_timeout`: listen on $PORT or $MAYFLY_SOCKET sooner, or raise it.",
 
     // The function's, while it runs.
@@ -119,11 +123,27 @@ pub struct Fault {
     /// What failed, with the values: one sentence.
     #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
+    /// Seconds after which another try is worth it, where that is known. It is told while it is true, and not kept.
+    #[serde(skip)]
+    after: Option<NonZeroU8>,
 }
 
 impl Fault {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), after: None }
+    }
+
+    /// Another try is worth it after this long: told in whole seconds, 1 to 60.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.after = u8::try_from(secs.clamp(1, AFTER_MAX)).ok().and_then(NonZeroU8::new);
+        self
+    }
+
+    /// Seconds for `Retry-After`; `None` where the same request has no better chance later.
+    pub fn retry_after(&self) -> Option<u8> {
+        self.code.retry().then(|| self.after.map_or(1, NonZeroU8::get))
     }
 
     /// A defect of ours, with the error that showed it.
@@ -179,6 +199,18 @@ mod tests {
         }
         let pages = std::fs::read_dir(docs).unwrap().count();
         assert_eq!(pages, Code::ALL.len() + 1, "docs/errors has a page of no code (README.md aside)");
+    }
+
+    #[test]
+    fn another_try_is_told_in_whole_seconds() {
+        let fault = |code| Fault::new(code, "");
+        assert_eq!(fault(Code::QueueFull).retry_after(), Some(1));
+        for (ms, want) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60), (3_600_000, 60)] {
+            let fault = fault(Code::QueueFull).after(Duration::from_millis(ms));
+            assert_eq!(fault.retry_after(), Some(want), "{ms} ms");
+        }
+        assert_eq!(fault(Code::BadRequest).after(Duration::from_secs(9)).retry_after(), None);
+        assert_eq!(size_of::<Fault>(), 32, "the hot path's results carry it");
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
 //!
 //! Reading order: [`id`] and [`mod@unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
-//! becomes, with [`traffic`] and [`resilience`] as tables of their own; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
+//! becomes, with [`traffic`], [`resilience`] and [`canary`] as tables of their own; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
 //!
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
+pub mod canary;
 pub mod cron;
 pub mod edge;
 pub mod event;
 pub mod fault;
 pub mod id;
+pub mod limit;
 pub mod manifest;
 pub mod protocol;
 pub mod record;
@@ -22,6 +24,7 @@ pub mod spec;
 pub mod traffic;
 pub mod unit;
 
+pub use canary::Canary;
 pub use event::{Event, Happening};
 pub use fault::{Blame, Code, Fault};
 pub use id::{AliasName, Digest, FunctionName, InstanceId, InvocationId, RevisionId};

@@ -1,6 +1,7 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
+    canary::Canary,
     edge::{Access, Cors, Edge, Rate},
     fault::{Code, Fault},
     id::{AliasName, FunctionName},
@@ -64,6 +65,9 @@ pub struct Manifest {
     pub traffic: Option<Traffic>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resilience: Option<Resilience>,
+    /// How a deploy moves the traffic: no part of what the revision is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +168,9 @@ impl Manifest {
         self.check_env()?;
         self.traffic.iter().try_for_each(Traffic::check)?;
         self.resilience.iter().try_for_each(|resilience| resilience.check(&self.name))?;
+        if let Some(canary) = &self.canary {
+            canary.check().map_err(|(key, why)| invalid(key, why))?;
+        }
         self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
@@ -278,6 +285,35 @@ mod tests {
         assert!(!serde_json::to_string(&spec).unwrap().contains("protocol"));
         let h2c = "name = 'a'\nruntime = 'nodejs'\ncontract = 'http'\nprotocol = 'h2c'";
         assert_eq!(Manifest::parse(h2c).unwrap().spec().protocol, Protocol::H2c);
+    }
+
+    /// docs/manifest.md: what it shows is good, and it names every key that there is.
+    #[test]
+    fn the_page_has_every_key() {
+        let page = include_str!("../../../../docs/manifest.md");
+        let blocks: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 2);
+        for block in blocks {
+            Manifest::parse(block).unwrap_or_else(|fault| panic!("{fault}\n{block}"));
+        }
+        let degrade = "resilience.degrade.answer";
+        let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
+        for table in tables.into_iter().chain(["access", "rate", "cors", "build"]) {
+            let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+            let text = format!("{header}unheard = 1\n");
+            let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();
+            let known = said.split_once("expected").unwrap_or_else(|| panic!("[{table}]: {said}")).1;
+            for key in known.split('`').skip(1).step_by(2).filter(|key| *key != "trigger") {
+                let places = [
+                    format!("`{key}`"),
+                    format!("`[{key}]`"),
+                    format!("`{table}.{key}`"),
+                    format!("{{ {key}"),
+                    format!(", {key}"),
+                ];
+                assert!(places.iter().any(|place| page.contains(place.as_str())), "[{table}] {key} is not on the page");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the platform remembers: functions, revisions, aliases, routes, deployments, invocations, log lines.
 
 use crate::{
+    canary::{Canary, Rollout},
     fault::Fault,
     id::{AliasName, DeploymentId, Digest, FunctionName, InstanceId, InvocationId, RevisionId},
     spec::Spec,
@@ -59,6 +60,9 @@ pub struct Alias {
     pub history: Vec<u32>,
     #[schema(value_type = String)]
     pub changed: Timestamp,
+    /// It moves by steps; any other move ends that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Rollout>,
 }
 
 /// Maps host and path to an alias.
@@ -115,6 +119,9 @@ pub struct Deployment {
     /// True where a revision with the same content was live already, so that nothing changed.
     #[serde(default)]
     pub unchanged: bool,
+    /// The steps by which its traffic moves, where it does not move at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// Why it failed.
     pub fault: Option<Fault>,
     #[schema(value_type = String)]

@@ -55,18 +55,46 @@ pub trait Invocations: Send + Sync {
     }
 }
 
-/// Classes of [`Tally::took`]: the n-th counts calls of less than 2^n × 64 µs, the last one all that took longer.
-pub const TOOK_CLASSES: usize = 24;
+/// Classes of [`Tally::took`]: four for each doubling from 64 µs on, so that two revisions that are equally fast are never
+/// told apart by more than a quarter; the last one counts all that took longer than nine minutes.
+pub const TOOK_CLASSES: usize = 100;
+/// Width of the first classes.
+const CLASS_MIN_SHIFT: u32 = 4;
+
+/// The class of a time in µs.
+fn class(micros: u128) -> usize {
+    let units = u64::try_from(micros >> CLASS_MIN_SHIFT).unwrap_or(u64::MAX);
+    let class = match units {
+        0..4 => units as usize,
+        _ => {
+            let log = units.ilog2();
+            (log as usize - 1) * 4 + ((units >> (log - 2)) & 3) as usize
+        }
+    };
+    class.min(TOOK_CLASSES - 1)
+}
+
+/// What all of a class took less than, in µs.
+const fn bound(class: usize) -> u64 {
+    let units = if class < 4 { class as u64 + 1 } else { (class as u64 % 4 + 5) << (class / 4 - 1) };
+    units << CLASS_MIN_SHIFT
+}
 
 /// Ends of calls, counted: the difference of two of them is what happened between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     /// Calls that user code ended one way or the other.
     pub calls: u64,
     /// Of them, those that overran, died, threw or answered 5xx.
     pub failed: u64,
     /// Time in user code, those that failed left out.
-    pub took: [u64; TOOK_CLASSES],
+    pub took: [u32; TOOK_CLASSES],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { calls: 0, failed: 0, took: [0; TOOK_CLASSES] }
+    }
 }
 
 impl Tally {
@@ -76,8 +104,9 @@ impl Tally {
             self.failed += 1;
             return;
         }
-        let class = (took.as_micros() >> 6).checked_ilog2().map_or(0, |log| log as usize + 1);
-        self.took[class.min(TOOK_CLASSES - 1)] += 1;
+        let count = &mut self.took[class(took.as_micros())];
+        // Only differences matter.
+        *count = count.wrapping_add(1);
     }
 
     /// What happened since `earlier`; everything, where the counts began anew meanwhile.
@@ -86,20 +115,25 @@ impl Tally {
             return *self;
         }
         let mut took = self.took;
-        took.iter_mut().zip(earlier.took).for_each(|(now, then)| *now = now.saturating_sub(then));
+        took.iter_mut().zip(earlier.took).for_each(|(now, then)| *now = now.wrapping_sub(then));
         Self { calls: self.calls - earlier.calls, failed: self.failed.saturating_sub(earlier.failed), took }
     }
 
-    /// Upper bound of the time that `percent` of the successful calls took at most, within a factor of two.
+    /// Calls that succeeded.
+    pub fn succeeded(&self) -> u64 {
+        self.calls.saturating_sub(self.failed)
+    }
+
+    /// Upper bound of the time that `percent` of the successful calls took at most, a quarter or 16 µs too much at worst.
     pub fn percentile(&self, percent: u64) -> Option<Duration> {
-        let total: u64 = self.took.iter().sum();
+        let total: u64 = self.took.iter().map(|count| u64::from(*count)).sum();
         let rank = (total * percent).div_ceil(100).max(1);
         let mut seen = 0;
         let class = self.took.iter().position(|count| {
-            seen += count;
+            seen += u64::from(*count);
             seen >= rank
         })?;
-        Some(Duration::from_micros(64 << class))
+        Some(Duration::from_micros(bound(class)))
     }
 }
 
@@ -117,14 +151,18 @@ mod tests {
         tally.add(true, Duration::from_secs(9));
         assert_eq!((tally.calls, tally.failed), (101, 1));
         assert_eq!(tally.percentile(95), Some(Duration::from_micros(1024)));
-        assert_eq!(tally.percentile(96), Some(Duration::from_micros(64 << 14)));
+        assert_eq!(tally.percentile(96), Some(Duration::from_micros(1 << 20)));
         let since = tally.since(&before);
-        assert_eq!((since.calls, since.failed, since.took.iter().sum::<u64>()), (6, 1, 5));
+        assert_eq!((since.calls, since.failed, since.took.iter().sum::<u32>()), (6, 1, 5));
         assert_eq!(before.since(&tally), before, "counted anew");
-        for (micros, class) in [(0, 0), (63, 0), (64, 1), (127, 1), (128, 2), (u64::MAX, TOOK_CLASSES - 1)] {
-            let mut tally = Tally::default();
-            tally.add(false, Duration::from_micros(micros));
-            assert_eq!(tally.took[class], 1, "{micros} µs");
+        for (micros, want) in [(0, 0), (15, 0), (16, 1), (63, 3), (64, 4), (79, 4), (80, 5), (127, 7), (128, 8)] {
+            assert_eq!(class(micros), want, "{micros} µs");
+        }
+        assert_eq!(class(u128::from(u64::MAX)), TOOK_CLASSES - 1);
+        for class_of in 0..TOOK_CLASSES - 1 {
+            let (end, next) = (u128::from(bound(class_of)), bound(class_of + 1));
+            assert_eq!((class(end - 1), class(end)), (class_of, class_of + 1), "each ends where the next begins");
+            assert!(next <= (end as u64 * 5 / 4).max(end as u64 + 16), "{class_of}: {end} to {next}");
         }
     }
 }

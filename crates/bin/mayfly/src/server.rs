@@ -9,6 +9,7 @@ mod demo;
 mod handover;
 mod leader;
 mod listeners;
+mod outage;
 mod roles;
 mod up;
 
@@ -38,6 +39,9 @@ pub struct Options {
     pub gateway: gateway::Options,
     /// Most calls at once of all functions together.
     pub calls_max: Option<u32>,
+    pub wasm: sandbox_wasm::Options,
+    /// SIGUSR1 begins and ends an outage of control and fleet.
+    pub rehearse_outages: bool,
 }
 
 /// A platform that runs.

@@ -17,7 +17,7 @@ mod openapi;
 mod problem;
 mod route;
 
-use crate::{Deps, Options, deploy::Deployer};
+use crate::{Deps, Options, canary::Seen, deploy::Deployer};
 use axum::{
     Router, middleware,
     routing::{MethodRouter, delete, get, post, put},
@@ -32,11 +32,13 @@ pub(crate) struct State {
     pub deps: Deps,
     pub deployer: Arc<Deployer>,
     pub shutdown: CancellationToken,
+    /// What is seen of canaries.
+    pub canaries: Seen,
 }
 
 impl State {
     pub fn new(options: Options, deps: Deps, deployer: Arc<Deployer>, shutdown: CancellationToken) -> Self {
-        Self { options: Arc::new(options), deps, deployer, shutdown }
+        Self { options: Arc::new(options), deps, deployer, shutdown, canaries: Seen::default() }
     }
 }
 

@@ -30,7 +30,7 @@ use sweep::Pins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use toolchain::Toolchain;
-use types::{Bytes, Code, Deployment, Fault, FunctionName, Timestamp, id::DeploymentId, record::Stage};
+use types::{Bytes, Code, Deployment, Fault, FunctionName, Timestamp, canary::Way, id::DeploymentId, record::Stage};
 use upload::Upload;
 use wire::Scaler;
 
@@ -134,6 +134,7 @@ impl Deployer {
         place: Place,
         name: FunctionName,
         upload: Upload,
+        way: Way,
     ) -> Result<Deployment, Fault> {
         let deployment = Deployment {
             id: DeploymentId::random(),
@@ -141,6 +142,7 @@ impl Deployer {
             stage: Stage::Building,
             revision: None,
             unchanged: false,
+            canary: None,
             fault: None,
             started: now(),
             ended: None,
@@ -152,7 +154,7 @@ impl Deployer {
         self.parts.registry.note(&deployment).await?;
         let (this, begun) = (Arc::clone(self), deployment.clone());
         let run = self.tasks.track_future(async move {
-            this.run(deployment, upload, log).await;
+            this.run(deployment, upload, way, log).await;
             drop(place.0);
         });
         chassis::task::spawn("deployment", run);
@@ -160,7 +162,7 @@ impl Deployer {
     }
 
     /// The whole of one attempt, from its turn to its end. Whatever happens, the attempt ends.
-    async fn run(self: &Arc<Self>, deployment: Deployment, upload: Upload, log: BuildLog) {
+    async fn run(self: &Arc<Self>, deployment: Deployment, upload: Upload, way: Way, log: BuildLog) {
         let turn = self.turn(&deployment.function);
         let turn = match turn.try_lock() {
             Ok(turn) => turn,
@@ -170,7 +172,7 @@ impl Deployer {
             }
         };
         let (id, function, begun) = (deployment.id, deployment.function.clone(), deployment.clone());
-        let walk = pipeline::run(self, deployment, upload, &log);
+        let walk = pipeline::run(self, deployment, upload, way, &log);
         let ended = match AssertUnwindSafe(walk).catch_unwind().await {
             Ok(ended) => ended,
             Err(_) => pipeline::fail(self, begun, Fault::internal("the deployment panicked"), &log).await,

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `registry` holds the records and changes them, each change whole or not at all; `snapshot` turns
 //! them into what gateway and dispatch serve from; `deploy` takes an uploaded folder to a live revision by means of
-//! [`publish`]; `api` is the REST surface; [`Service`] assembles them.
+//! [`publish`], and `canary` moves its traffic by steps; `api` is the REST surface; [`Service`] assembles them.
 //!
 //! **Invariant**: never on the path of a request. Gateway and dispatch live on pushed snapshots; when this plane is
 //! gone they keep serving the last one.
@@ -10,6 +10,7 @@
 mod registry;
 mod snapshot;
 
+mod canary;
 mod deploy;
 pub mod publish;
 

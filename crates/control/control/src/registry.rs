@@ -4,10 +4,13 @@
 //! else writes and whenever the process ends. A change that met another one is decided anew.
 //!
 //! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`] and
-//! [`function`] are the changes that the API offers; [`deployment`] keeps the story of each attempt.
+//! [`function`] are the changes that the API offers; [`canary`] are those that the platform makes by itself, [`event`] why;
+//! [`deployment`] keeps the story of each attempt.
 
 mod alias;
+mod canary;
 mod deployment;
+mod event;
 mod function;
 mod key;
 mod limit;
@@ -16,7 +19,8 @@ mod read;
 mod release;
 mod route;
 
-pub(crate) use alias::{LIVE, Step};
+pub(crate) use alias::{LIVE, Move, Step};
+pub(crate) use canary::{Canaries, Turn};
 pub(crate) use read::Stored;
 pub(crate) use release::{Release, Verdict};
 

@@ -1,7 +1,7 @@
 //! Assembles the plane: options and what others give go in, a server comes out.
 
 use crate::{
-    api,
+    api, canary,
     deploy::{Deployer, Parts},
     registry::Registry,
     serve::Connections,
@@ -28,6 +28,8 @@ pub struct Options {
     pub gateway_url: String,
     /// How instances are held apart in this installation, in words.
     pub isolation: String,
+    /// Most calls at once of all functions together, as the dispatcher was told.
+    pub calls_max: Option<u32>,
 }
 
 /// What this plane needs of others.
@@ -88,6 +90,8 @@ impl Service {
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "the API listens");
         let connections = Connections::new();
+        let canaries = canary::Watcher::new(&self.state.deps, self.state.canaries.clone());
+        let canaries = chassis::task::spawn("canaries", canaries.run(self.shutdown.clone()));
         let router = self.router();
         // Connections heed our own token, so that a service that is dropped ends them too.
         tokio::select! {
@@ -97,6 +101,9 @@ impl Service {
         drop(listener);
         self.shutdown.cancel();
         self.state.deployer.join().await;
+        if let Err(error) = canaries.await {
+            tracing::error!(%error, "the watch over canaries did not end well");
+        }
         let cut = connections.drain(DRAIN_MAX).await;
         if cut > 0 {
             tracing::warn!(connections = cut, "answers of the API took longer than {DRAIN_MAX:?} and were cut off");

@@ -1,4 +1,4 @@
-//! The circuit of one revision: closed, open after too many failures, half open to try again.
+//! A circuit, of one revision now: closed, open after too many failures, half open to try again.
 //!
 //! ```text
 //! closed ── share of failures in the window ≥ limit ──▶ open ── its time is over ──▶ half open
@@ -7,7 +7,8 @@
 //!   └──────────────────────────── all probes succeeded ──────────────────────────────────┘
 //! ```
 //!
-//! Time comes from the caller. Whether a call failed is [`failed`]: it overran, died, threw, or answered 5xx.
+//! It knows neither what it stands for nor whose calls it counts, so that whoever keeps one for each key (a binding's outbound
+//! dependency, when there are bindings) has the same decisions. Time comes from the caller. Whether a call failed is [`failed`]: it overran, died, threw, or answered 5xx.
 
 use std::time::{Duration, Instant};
 use types::{record::Outcome, resilience::Circuit};

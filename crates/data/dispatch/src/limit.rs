@@ -1,7 +1,7 @@
 //! How many calls at once a function may have, and all functions together: counted from their arrival to their end.
 //!
-//! A function with a limit of its own has that many calls guaranteed and no more; all others share what is left. A limit
-//! of 0 stops a function. Source: AWS Lambda's reserved concurrency.
+//! A function with a limit of its own has that many calls guaranteed and no more; all others share what is left, a tenth of
+//! all at least. A limit of 0 stops a function. Source: AWS Lambda's reserved concurrency.
 
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -10,11 +10,18 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    time::Duration,
 };
-use types::{Code, Fault, FunctionName};
+use types::{
+    Code, Fault, FunctionName,
+    limit::{Unreserved, unreserved},
+};
 
 /// No limit of its own.
 const NONE: u32 = u32::MAX;
+
+/// A function that was stopped by hand is seldom let go within moments.
+const STOPPED: Duration = Duration::from_secs(60);
 
 /// All functions' counts.
 pub(crate) struct Limits {
@@ -80,8 +87,11 @@ impl Limits {
             gate.max.store(reserved.get(&gate.function).copied().unwrap_or(NONE), Relaxed);
         }
         if let Some(shared) = &self.shared {
-            let taken = reserved.values().fold(0_u32, |sum, max| sum.saturating_add(*max));
-            shared.left.store(shared.max.saturating_sub(taken), Relaxed);
+            let Unreserved { left, overbooked } = unreserved(shared.max, reserved.values().copied());
+            if overbooked {
+                tracing::warn!(calls_max = shared.max, left, "functions have more calls guaranteed than there are");
+            }
+            shared.left.store(left, Relaxed);
         }
         reserved.clone_into(&mut self.reserved.lock());
     }
@@ -106,6 +116,11 @@ impl Gate {
             return Err(self.refusal(max));
         }
         Ok(Entered(Some(Arc::clone(self))))
+    }
+
+    /// Calls that are counted now.
+    pub(crate) fn calls(&self) -> u32 {
+        self.now.load(Relaxed)
     }
 
     /// Counts a call out: once for each that entered.
@@ -134,7 +149,7 @@ impl Gate {
     fn refusal(&self, max: u32) -> Fault {
         let name = &self.function;
         match max {
-            0 => Fault::new(Code::FunctionStopped, format!("{name} is stopped: its limit is 0")),
+            0 => Fault::new(Code::FunctionStopped, format!("{name} is stopped: its limit is 0")).after(STOPPED),
             _ => {
                 Fault::new(Code::FunctionLimit, format!("{name} has {max} calls at once, as many as its limit allows"))
             }
@@ -184,6 +199,16 @@ mod tests {
         assert_eq!(own.enter().map(drop).unwrap_err().code, Code::FunctionLimit, "a cap, too");
         drop(owns);
         assert!(own.enter().is_ok() && other.enter().is_ok());
+    }
+
+    #[test]
+    fn the_unreserved_share_keeps_a_tenth() {
+        let limits = Limits::new(Some(20));
+        let other = limits.gate(&name("other"));
+        // Set while the platform allowed more.
+        limits.set(&HashMap::from([(name("a"), 15), (name("b"), 15)]));
+        let _two: Vec<_> = (0..2).map(|_| other.enter().unwrap()).collect();
+        assert_eq!(other.enter().map(drop).unwrap_err().code, Code::TenantLimit);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
-use types::{Code, Contract, Event, Fault, Happening, InstanceId, Invocation, Revision, record::Outcome};
+use types::{Blame, Code, Contract, Event, Fault, Happening, InstanceId, Invocation, Revision, record::Outcome};
 use wire::{Call, CallInfo, Demand, End, Lease, Link, Load, Logs, Permit, Started, Tally};
 
 /// What pools share.
@@ -147,7 +147,7 @@ impl Pool {
         let info = info(call);
         let entered = match self.gate.enter() {
             Ok(entered) => entered,
-            Err(fault) => return (Waiting::Refused(fault), info),
+            Err(fault) => return (Waiting::Refused(self.later(fault)), info),
         };
         let mut state = self.state.lock();
         state.meter.arrived();
@@ -163,7 +163,7 @@ impl Pool {
         let info = info(call);
         let entered = match self.gate.enter() {
             Ok(entered) => entered,
-            Err(fault) => return Some((Waiting::Refused(fault), info)),
+            Err(fault) => return Some((Waiting::Refused(self.later(fault)), info)),
         };
         let mut state = self.state.lock();
         if !state.budget.spend(clock::now()) {
@@ -198,8 +198,19 @@ impl Pool {
             Admission::Pass => Ok(()),
             Admission::Refuse(left) => {
                 let detail = format!("the circuit of {} is open for another {left:.1?}", self.revision.id);
-                Err(Fault::new(Code::CircuitOpen, detail))
+                Err(Fault::new(Code::CircuitOpen, detail).after(left))
             }
+        }
+    }
+
+    /// A limit's refusal, with when the next of its calls will have ended: of as many as there are now, one does so each
+    /// fraction of what a call usually takes.
+    fn later(&self, fault: Fault) -> Fault {
+        match fault.code {
+            Code::FunctionLimit | Code::TenantLimit => {
+                fault.after(self.state.lock().usual_hold / self.gate.calls().max(1))
+            }
+            _ => fault,
         }
     }
 
@@ -229,6 +240,9 @@ impl Pool {
         self.metrics.refused(fault.code);
         let mut state = self.state.lock();
         state.meter.rejected();
+        if fault.code.blame() == Blame::Function {
+            state.tally.add(true, Duration::ZERO);
+        }
         state.history.push(self.house.options.history_max, None, info, end, now);
         fault
     }

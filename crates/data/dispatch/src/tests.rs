@@ -538,6 +538,84 @@ async fn a_caller_stays_with_its_instance() {
     assert!(call.await.unwrap().unwrap().headers().contains_key("set-cookie"), "best effort: another one");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_when_another_try_is_worth_it() {
+    let after = |answer: Result<http::Response<Body>, Fault>| {
+        let fault = answer.unwrap_err();
+        (fault.code, fault.retry_after().unwrap())
+    };
+    // A call takes 8 s, and there is one slot.
+    let slow = async |more: &str, options| {
+        let house = House::with(&format!("[scale]\nmax = 1\n{more}"), options);
+        let (fake, _) = house.add();
+        let (id, call) = house.call();
+        settle().await;
+        tokio::time::advance(Duration::from_secs(8)).await;
+        fake.end(id, Ok(End::ok(200)));
+        assert!(call.await.unwrap().is_ok());
+        (house, fake)
+    };
+    // Two wait before it, the third turn is its own: 24 s, a quarter more than the mean says, less the bound of 25 s.
+    let (house, _) = slow("[resilience]\nwait = '25s'", Options::default()).await;
+    let _held: Vec<_> = (0..3).map(|_| house.call()).collect();
+    settle().await;
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::Overloaded, 5));
+
+    let options = Options { queue_max: 2, ..Options::default() };
+    let (house, _) = slow("[resilience]\nwait = '60s'", options).await;
+    let _held: Vec<_> = (0..3).map(|_| house.call()).collect();
+    settle().await;
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::QueueFull, 30));
+    // Nothing is known yet.
+    let house = House::new(1, Options { queue_max: 0, ..Options::default() });
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::QueueFull, 1));
+
+    // Of two calls that take 8 s, one ends every 4 s.
+    let (house, _) = slow("", Options::default()).await;
+    let limited = limits(&house.dispatcher, Some(2));
+    let _held: Vec<_> = (0..2).map(|_| house.call()).collect();
+    settle().await;
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::FunctionLimit, 4));
+    let stopped = HashMap::from([("hello".parse().unwrap(), 0)]);
+    limited.send_replace(Arc::new(wire::Snapshot { limits: Arc::new(stopped), ..Default::default() }));
+    settle().await;
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::FunctionStopped, 60));
+
+    let house = House::with("[resilience.circuit]\ncalls_min = 1\nopen = '20s'", Options::default());
+    let (fake, _) = house.add();
+    let _ = through(&house, &fake, End::ok(500)).await;
+    tokio::time::advance(Duration::from_millis(6500)).await;
+    assert_eq!(after(house.call().1.await.unwrap()), (Code::CircuitOpen, 14));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tally_counts_what_is_the_functions_fault() {
+    let house = House::with("[resilience.circuit]\ncalls_min = 3\nfailures = 60", Options::default());
+    let (fake, _) = house.add();
+    let tally = || house.dispatcher.tally(&house.revision.id).map(|tally| (tally.calls, tally.failed));
+    assert_eq!(tally(), Some((0, 0)));
+    for (end, want) in [
+        (End::ok(200), (1, 0)),
+        (End::ok(404), (2, 0)),
+        (End { outcome: Outcome::Cancelled, status: 0, code: None }, (2, 0)),
+        (End::fault(&Fault::new(Code::BadRequest, "")), (2, 0)),
+        (End::fault(&Fault::new(Code::FunctionError, "")), (3, 1)),
+        (End::ok(503), (4, 2)),
+        (End::ok(503), (5, 3)),
+    ] {
+        let _ = through(&house, &fake, end).await;
+        assert_eq!(tally(), Some(want), "{end:?}");
+    }
+    // The circuit opened: who is refused was failed by the function.
+    assert_eq!(house.call().1.await.unwrap().unwrap_err().code, Code::CircuitOpen);
+    assert_eq!(tally(), Some((6, 4)));
+    // Too many calls are nobody's failure.
+    let limited = limits(&house.dispatcher, Some(0));
+    assert_eq!(house.call().1.await.unwrap().unwrap_err().code, Code::FunctionStopped);
+    assert_eq!(tally(), Some((6, 4)));
+    drop(limited);
+}
+
 /// A host whose instances are fakes.
 struct Place(Arc<Fake>);
 

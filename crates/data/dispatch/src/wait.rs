@@ -72,7 +72,8 @@ impl Pool {
                 "a call of {} would wait about {expected:.1?} for a slot, and {limit:?} is the limit",
                 self.revision.id
             );
-            return Waiting::Refused(Fault::new(Code::Overloaded, detail));
+            // By then the queue is short enough for one more.
+            return Waiting::Refused(Fault::new(Code::Overloaded, detail).after(expected - limit));
         }
         let (sender, granted) = oneshot::channel();
         // Cold: the instance that will answer is not there yet.
@@ -86,7 +87,7 @@ impl Pool {
             }
             Err(_) => {
                 let detail = format!("{} calls wait for {} already", state.waiters.len(), self.revision.id);
-                Waiting::Refused(Fault::new(Code::QueueFull, detail))
+                Waiting::Refused(Fault::new(Code::QueueFull, detail).after(self.backlog(state)))
             }
         }
     }
@@ -102,6 +103,11 @@ impl Pool {
         let slots = ready.max(max).saturating_mul(state.limit(&self.policy)).max(1);
         // A quarter more than the mean says: who waits to the bound and is refused then has lost the most.
         Some(state.usual_hold * (state.waiters.len() as u32 + 1) / slots * 5 / 4)
+    }
+
+    /// When those that wait now will have had their turn; nothing where nothing is known.
+    fn backlog(&self, state: &State) -> Duration {
+        self.expected(state).unwrap_or_default()
     }
 
     fn wait_limit(&self, usual_start: Duration) -> Duration {
@@ -123,7 +129,8 @@ impl Pool {
         };
         if let Some(lost) = place.lost {
             let detail = format!("its place among those that wait for {} went to another caller", self.revision.id);
-            let _ = lost.granted.send(Err(Fault::new(Code::QueueFull, detail)));
+            let after = self.backlog(&self.state.lock());
+            let _ = lost.granted.send(Err(Fault::new(Code::QueueFull, detail).after(after)));
         }
         if let Some(demand) = self.house.demand.get() {
             demand.nudge(&self.revision);
@@ -148,9 +155,12 @@ impl Pool {
                 biased;
                 answer = &mut granted => return answer.unwrap_or_else(|_| Err(going_away())),
                 () = tokio::time::sleep_until(deadline) => {
-                    let waiting = self.state.lock().waiters.len();
+                    let (waiting, after) = {
+                        let state = self.state.lock();
+                        (state.waiters.len(), self.backlog(&state))
+                    };
                     let detail = format!("no slot of {} was free within {limit:?}; {waiting} calls wait", self.revision.id);
-                    return Err(Fault::new(Code::CapacityExhausted, detail));
+                    return Err(Fault::new(Code::CapacityExhausted, detail).after(after));
                 }
                 _ = look.tick() => self.house.emergency.look(self),
             }

@@ -76,6 +76,11 @@ impl Gate {
         }
     }
 
+    /// Who calls, where credentials tell that; what they are worth is [`Gate::admit`]'s.
+    pub(crate) fn identity(&self, headers: &HeaderMap) -> Option<wire::Caller> {
+        (!self.access.is_empty()).then(|| headers.get(header::AUTHORIZATION)).flatten().map(access::caller)
+    }
+
     /// What answers to a request with these headers have to say about who may read them.
     pub(crate) fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         self.cors.as_ref().and_then(|cors| cors::allowed(cors, headers))

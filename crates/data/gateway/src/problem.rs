@@ -7,9 +7,6 @@ use wire::Body;
 
 const ERROR: HeaderName = HeaderName::from_static("mayfly-error");
 
-/// Seconds after which a refused caller may try again.
-const RETRY_AFTER: &str = "1";
-
 /// The problem document of `fault` (RFC 9457), with its code in a header for those who read no bodies.
 pub(crate) fn response(fault: &Fault) -> Response<Body> {
     let problem = serde_json::to_vec(&fault.problem()).unwrap_or_default();
@@ -18,8 +15,8 @@ pub(crate) fn response(fault: &Fault) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(ERROR, HeaderValue::from_static(fault.code.as_str()));
-    if fault.code.retry() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    if let Some(seconds) = fault.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
     }
     if fault.code == Code::MethodNotAllowed
         && let Some(allowed) = fault.detail.rsplit_once("takes ").and_then(|(_, methods)| methods.parse().ok())

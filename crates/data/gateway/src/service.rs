@@ -118,6 +118,10 @@ impl Service {
         }
         let origin = gate.origin(request.headers());
         let client = caller::client_of(request.headers(), caller.peer, &self.trusted);
+        // Whom a token tells apart takes turns by it where calls wait; everybody else by the address.
+        if let Some(identity) = gate.identity(request.headers()) {
+            request.extensions_mut().insert(identity);
+        }
         let mut response = match gate.admit(request.headers_mut(), Some(client), caller.arrived) {
             Ok(()) => match self.pass(request, found, caller, entry).await {
                 Ok(response) => response,

@@ -108,6 +108,8 @@ pub trait Instance: Send + Sync + fmt::Debug {
     /// files can be taken back and do not count, nor does the platform's own part. Processes begun in
     /// the last second may be missing.
     fn memory(&self) -> u64;
+    /// The same, where it is over `limit`: much cheaper to ask again and again.
+    fn memory_over(&self, limit: u64) -> Option<u64>;
 
     /// CPU time of its processes, ended ones that were waited for included. At most 100 ms old; 0 once it is gone.
     fn cpu(&self) -> Duration;

@@ -80,6 +80,9 @@ impl Instance for Handle {
     fn memory(&self) -> u64 {
         self.keeper.memory(&self.table.get(TABLE_AGE))
     }
+    fn memory_over(&self, limit: u64) -> Option<u64> {
+        self.keeper.memory_over(&self.table.get(TABLE_AGE), limit)
+    }
     fn cpu(&self) -> Duration {
         self.keeper.cpu(&self.table.get(CPU_TABLE_AGE))
     }

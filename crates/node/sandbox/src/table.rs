@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    fs,
+    io::{self, Read},
     os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,7 +31,7 @@ pub(crate) struct Line {
 impl Line {
     /// The process with this number now.
     pub(crate) fn read(pid: i32) -> Option<Self> {
-        parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        text(&format!("/proc/{pid}/stat"), |stat| parse(pid, stat)).flatten()
     }
 
     /// Kills this process and never one that got its number later.
@@ -55,16 +56,54 @@ impl Line {
 
     /// Its real user. Not the owner of its folder in `/proc`: that is root's for whoever is not dumpable.
     pub(crate) fn uid(&self) -> Option<u32> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().next()?.parse().ok())
+        self.status().map(|status| status.uid)
     }
 
-    /// Pages that it holds alone, in bytes (RssAnon + RssShmem).
-    fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let kib = |line: &str| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
-        let held = status.lines().filter(|line| line.starts_with("RssAnon:") || line.starts_with("RssShmem:"));
-        held.filter_map(kib).sum::<u64>() << 10
+    /// All pages that are in memory, in bytes; 0 for one that ended.
+    fn resident(&self) -> u64 {
+        let pages = |statm: &str| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok();
+        let pages = text(&format!("/proc/{}/statm", self.pid), pages).flatten().unwrap_or(0);
+        pages.saturating_mul(rustix::param::page_size() as u64)
+    }
+
+    fn status(&self) -> Option<Status> {
+        text(&format!("/proc/{}/status", self.pid), Status::parse).flatten()
+    }
+}
+
+/// What `/proc/PID/status` says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Status {
+    /// Its real user.
+    uid: u32,
+    /// Pages that it holds alone, in bytes (RssAnon + RssShmem); a zombie holds none.
+    memory: u64,
+}
+
+impl Status {
+    fn parse(text: &str) -> Option<Self> {
+        let (mut uid, mut memory) = (None, 0);
+        for line in text.lines() {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            let first = || value.split_ascii_whitespace().next()?.parse::<u64>().ok();
+            match name {
+                "Uid" => uid = first().and_then(|uid| u32::try_from(uid).ok()),
+                "RssAnon" | "RssShmem" => memory += first().unwrap_or(0) << 10,
+                _ => {}
+            }
+        }
+        Some(Self { uid: uid?, memory })
+    }
+}
+
+/// A small file of `/proc`, read at once: the kernel makes its text anew for every read, and the table is read often.
+fn text<T>(path: &str, read: impl FnOnce(&str) -> T) -> Option<T> {
+    let mut buffer = [0; 4096];
+    let count = fs::File::open(path).ok()?.read(&mut buffer).ok()?;
+    match count < buffer.len() {
+        true => std::str::from_utf8(&buffer[..count]).ok().map(read),
+        // Somebody with very many groups.
+        false => fs::read_to_string(path).ok().as_deref().map(read),
     }
 }
 
@@ -149,26 +188,38 @@ impl Keeper {
     /// The processes of user code, with the guest and the guest's own helpers (one per connection) separate.
     ///
     /// A helper is told from user code by its user, or where that is shared by never having left the guest's group.
-    fn split(&self, table: &Table) -> (Vec<Line>, Vec<Line>) {
-        let Some(guest) = table.get(self.pid).filter(|line| line.start == self.start).copied() else {
+    fn split(&self, table: &Table) -> (Vec<Line>, Vec<(Line, Status)>) {
+        let guest = table.get(self.pid).filter(|line| line.start == self.start).copied();
+        let Some((guest, own)) = guest.and_then(|guest| Some((guest, guest.status()?))) else {
             return Default::default();
         };
-        let user = guest.uid();
-        let (mut own, code): (Vec<_>, Vec<_>) = table.below([self.pid]).into_iter().partition(|line| {
-            if self.apart { line.uid() == user } else { line.group == guest.group && line.parent == guest.pid }
+        let below = table.below([self.pid]).into_iter().filter_map(|line| Some((line, line.status()?)));
+        let (helpers, code): (Vec<_>, Vec<_>) = below.partition(|(line, status)| {
+            if self.apart { status.uid == own.uid } else { line.group == guest.group && line.parent == guest.pid }
         });
-        own.push(guest);
-        (own, code)
+        (helpers.into_iter().map(|(line, _)| line).chain([guest]).collect(), code)
     }
 
     pub(crate) fn memory(&self, table: &Table) -> u64 {
-        self.split(table).1.iter().map(Line::memory).sum()
+        self.split(table).1.iter().map(|(_, status)| status.memory).sum()
+    }
+
+    /// What it holds, where that is over `limit`.
+    ///
+    /// Most hold far less, and for them a look at what is resident at all, pages of files and the guest's helpers among
+    /// it, is enough: a fifth of the cost.
+    pub(crate) fn memory_over(&self, table: &Table, limit: u64) -> Option<u64> {
+        let resident: u64 = table.below([self.pid]).iter().map(Line::resident).sum();
+        if resident <= limit {
+            return None;
+        }
+        Some(self.memory(table)).filter(|held| *held > limit)
     }
 
     pub(crate) fn cpu(&self, table: &Table) -> Duration {
         let (own, code) = self.split(table);
         let ticks = own.iter().map(|line| line.cpu_children).sum::<u64>()
-            + code.iter().map(|line| line.cpu + line.cpu_children).sum::<u64>();
+            + code.iter().map(|(line, _)| line.cpu + line.cpu_children).sum::<u64>();
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Duration::from_millis(ticks.saturating_mul(1000) / per_second)
     }
@@ -208,6 +259,14 @@ mod tests {
         for bad in ["", "42 (x", "42 (x) S", "42 (x) S 1 2 3"] {
             assert_eq!(parse(42, bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_status_is_read_by_its_names() {
+        let text = "Name:\tRssAnon: 9\nUid:\t1000\t0\t0\t0\nVmRSS:\t 99 kB\nRssAnon:\t 5 kB\nRssFile:\t 7 kB\nRssShmem:\t 2 kB\n";
+        assert_eq!(Status::parse(text), Some(Status { uid: 1000, memory: 7 << 10 }));
+        assert_eq!(Status::parse("Name:\tzombie\nUid:\t0\t0\t0\t0\n"), Some(Status { uid: 0, memory: 0 }));
+        assert_eq!(Status::parse("Name:\tx\n"), None);
     }
 
     #[test]

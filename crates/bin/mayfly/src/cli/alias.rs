@@ -2,7 +2,7 @@
 
 use super::{
     Session,
-    args::{AliasDeleteArgs, AliasSetArgs, AliasVerb, NameArgs, RollbackArgs},
+    args::{AliasDeleteArgs, AliasSetArgs, AliasVerb, NameArgs, RollbackArgs, Steps},
     failure::{Failure, Outcome},
     list,
     screen::Paint,
@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::json;
 use std::str::FromStr;
 use types::{
-    Alias, Code, RevisionId,
+    Alias, Canary, Code, RevisionId, Timestamp,
     api::{AliasList, AliasUpdate, Rollback},
     record::Target,
 };
@@ -81,11 +81,28 @@ fn words(list: &AliasList, paint: Paint) -> String {
     for alias in &list.aliases {
         rows.row([alias.name.to_string(), list::targets(&alias.targets), table::age(now, alias.changed)]);
     }
-    rows.render(paint)
+    rows.render(paint) + &canaries(&list.aliases, now)
+}
+
+/// A line for each alias that moves by steps.
+pub fn canaries(aliases: &[Alias], now: Timestamp) -> String {
+    let told = |alias: &Alias| {
+        let rollout = alias.canary.as_ref()?;
+        let (to, from, since) = (rollout.to, rollout.from, table::age(now, rollout.since));
+        Some(format!(
+            "{}: revision {to} has {rollout}, since {since}; it goes back to {from} where it does worse\n",
+            alias.name
+        ))
+    };
+    aliases.iter().filter_map(told).collect()
 }
 
 async fn set(session: &Session, args: AliasSetArgs) -> Outcome {
-    let update = AliasUpdate { targets: targets(&args.targets).map_err(Failure::Usage)? };
+    let canary = args.canary.map(|Steps(steps)| {
+        let plan = Canary::default();
+        Canary { steps, every: args.every.unwrap_or(plan.every), ..plan }
+    });
+    let update = AliasUpdate { targets: targets(&args.targets).map_err(Failure::Usage)?, canary };
     let path = format!("/functions/{}/aliases/{}", args.name, args.alias);
     let condition = match current(session, &path).await? {
         Some((_, Some(tag))) => Condition::Unchanged(tag),
@@ -162,6 +179,8 @@ mod tests {
             name: "hello".parse().unwrap(),
             alias: "live".parse().unwrap(),
             targets: vec!["3".parse().unwrap()],
+            canary: None,
+            every: None,
         };
         set(&session, args).await.unwrap();
         let seen = seen.lock().unwrap();

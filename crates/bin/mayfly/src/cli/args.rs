@@ -3,7 +3,11 @@
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf};
-use types::{AliasName, Contract, FunctionName, InvocationId, Runtime, unit::Bytes};
+use types::{
+    AliasName, Contract, FunctionName, InvocationId, Millis, Runtime,
+    canary::{self, Step},
+    unit::Bytes,
+};
 
 /// Functions that live exactly as long as they are needed.
 #[derive(Debug, Parser)]
@@ -115,12 +119,19 @@ pub struct UpArgs {
     /// Most calls at once of all functions together [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub calls_max: Option<u32>,
+    /// Most calls of Wasm components at once; each reserves 4 GiB of address space, not of memory
+    #[arg(long, value_name = "N", default_value_t = sandbox_wasm::Options::default().max_instances)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=18_000))]
+    pub wasm_calls_max: u32,
     /// Threads that serve requests [default: one for every two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lanes: Option<u16>,
     /// Replace the platform that serves this data directory, on its own sockets and without a refused request
     #[arg(long)]
     pub take_over: bool,
+    /// SIGUSR1 stops control and fleet, and the next one starts them again: calls go on meanwhile
+    #[arg(long, hide = true)]
+    pub rehearse_outages: bool,
     #[command(flatten)]
     pub tls: TlsArgs,
     #[command(flatten)]
@@ -206,6 +217,28 @@ pub struct DeployArgs {
     /// Deploy under this name instead of the manifest's
     #[arg(long, short)]
     pub name: Option<FunctionName>,
+    /// Move the traffic by steps, as 5%,25%:2m,50%, and back by itself where the new revision does worse; `none` moves it at
+    /// once [default: the manifest's `[canary]`]
+    #[arg(long, value_name = "STEPS|none", value_parser = steps_or_none)]
+    pub canary: Option<Steps>,
+    /// How long a step lasts that has no time of its own
+    #[arg(long, value_name = "TIME", requires = "canary")]
+    pub every: Option<Millis>,
+    /// Stay until the last step; where all traffic goes back, the exit code is 1
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Shares of a new revision, step by step; none moves at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps(pub Vec<Step>);
+
+fn steps_or_none(text: &str) -> Result<Steps, String> {
+    if text == "none" { Ok(Steps(Vec::new())) } else { canary::steps(text).map(Steps) }
+}
+
+fn steps(text: &str) -> Result<Steps, String> {
+    canary::steps(text).map(Steps)
 }
 
 #[derive(Debug, Args)]
@@ -310,6 +343,12 @@ pub struct AliasSetArgs {
     /// Revision numbers with their share of the traffic in per cent
     #[arg(required = true, num_args = 1..=2, value_name = "REVISION[=WEIGHT]")]
     pub targets: Vec<super::alias::Share>,
+    /// Move to the one revision by steps, as 5%,25%:2m,50%, and back by itself where it does worse
+    #[arg(long, value_name = "STEPS", value_parser = steps)]
+    pub canary: Option<Steps>,
+    /// How long a step lasts that has no time of its own
+    #[arg(long, value_name = "TIME", requires = "canary")]
+    pub every: Option<Millis>,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,10 @@
 //! `mayfly deploy`: packs a folder, uploads it, and stays with the deployment until it is live or failed.
 
+mod canary;
+
 use super::{
     Session,
-    args::DeployArgs,
+    args::{DeployArgs, Steps},
     failure::{Failure, Outcome},
     folder::Folder,
     progress::Progress,
@@ -28,24 +30,47 @@ pub struct Done {
 pub async fn run(session: &Session, args: DeployArgs) -> Outcome {
     let folder = Folder::read(&args.dir, args.name.as_ref())?;
     let progress = Progress::new(&session.screen);
-    let done = publish(&session.client, &progress, &folder).await?;
+    let done = publish(&session.client, &progress, &folder, &moves(&args)).await?;
     progress.clear();
     session.screen.result(&done.deployment, |paint| {
         let (first, second) = words(&done);
         format!("{}\n{}\n", paint.bold(&first), paint.dim(&second))
-    })
+    })?;
+    if !args.wait || done.deployment.canary.is_none() {
+        return Ok(());
+    }
+    let progress = Progress::new(&session.screen);
+    let end = canary::follow(&session.client, &progress, &done.deployment).await;
+    progress.clear();
+    let end = end?;
+    session.screen.result(&end, |paint| format!("{}\n", paint.bold(&format!("{}: {}", end.revision, end.text))))
 }
 
-/// Brings a folder to a live revision.
+/// Moves the traffic at once, whatever the manifest says: the query of a deployment.
+pub const AT_ONCE: &str = "?canary=none";
+
+/// How the traffic is to move, as the query of a deployment.
+fn moves(args: &DeployArgs) -> String {
+    let Some(Steps(steps)) = &args.canary else { return String::new() };
+    if steps.is_empty() {
+        return AT_ONCE.to_owned();
+    }
+    // Neither a per cent sign nor a space needs to be escaped where there is none.
+    let steps: Vec<String> = steps.iter().map(|step| step.to_string().replace(['%', ' '], "")).collect();
+    let every = args.every.map(|every| format!("&every={every}").replace(' ', "")).unwrap_or_default();
+    format!("?canary={}{every}", steps.join(","))
+}
+
+/// Brings a folder to a live revision; `moves` is the query that says how its traffic moves.
 ///
 /// # Errors
 /// The deployment's own fault where it failed; those of packing and of the API.
-pub async fn publish(client: &Client, progress: &Progress, folder: &Folder) -> Outcome<Done> {
+pub async fn publish(client: &Client, progress: &Progress, folder: &Folder, moves: &str) -> Outcome<Done> {
     let begun = Instant::now();
     let (file, packed) = pack(progress, folder).await?;
     progress.done(&format!("packed {} files, {}", packed.files, table::size(packed.packed_bytes)));
     let uploading = Instant::now();
-    let deployment = upload(client, progress, folder, file, packed.packed_bytes).await?;
+    let deployment = upload(client, progress, folder, moves, (file, packed.packed_bytes)).await?;
     let upload = uploading.elapsed();
     progress.done(&format!("uploaded in {}", table::micros(upload.as_micros() as u64)));
     progress.step("waiting for the platform");
@@ -66,11 +91,17 @@ async fn pack(progress: &Progress, folder: &Folder) -> Outcome<(File, pack::Pack
     tokio::task::spawn_blocking(move || folder.pack()).await.map_err(|e| Failure::Fault(Fault::internal(e)))?
 }
 
-async fn upload(client: &Client, progress: &Progress, folder: &Folder, file: File, size: u64) -> Outcome<Deployment> {
+async fn upload(
+    client: &Client,
+    progress: &Progress,
+    folder: &Folder,
+    moves: &str,
+    (file, size): (File, u64),
+) -> Outcome<Deployment> {
     progress.bytes("uploading", size);
     let upload = Upload::new(file).map_err(|e| Failure::machine("cannot read the packed folder", &e))?;
     let moved = upload.counter();
-    let path = format!("/functions/{}/deployments", folder.name);
+    let path = format!("/functions/{}/deployments{moves}", folder.name);
     let mut sent = std::pin::pin!(client.upload(&path, upload));
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
@@ -124,7 +155,16 @@ pub fn words(done: &Done) -> (String, String) {
     let deployment = &done.deployment;
     let revision = deployment.revision.as_ref().map_or_else(|| deployment.function.to_string(), ToString::to_string);
     let url = deployment.url.as_deref().map(|url| format!(" at {url}")).unwrap_or_default();
-    let what = if deployment.unchanged {
+    let first = deployment.canary.as_ref().and_then(|plan| Some((plan, plan.steps.first()?)));
+    let what = if let Some((plan, step)) = first {
+        let lasts = step.lasts.unwrap_or(plan.every);
+        format!(
+            "{revision} takes {} % of the calls{url} for {lasts}, step 1 of {}: `mayfly describe {}` shows how it goes",
+            step.weight,
+            plan.steps.len(),
+            deployment.function
+        )
+    } else if deployment.unchanged {
         format!("unchanged: {revision} has the same code and configuration and is live{url}")
     } else {
         format!("{revision} is live{url}")

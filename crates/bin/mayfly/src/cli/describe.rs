@@ -3,7 +3,7 @@
 mod scaling;
 
 use super::{
-    Session,
+    Session, alias,
     args::DescribeArgs,
     failure::Outcome,
     list, route,
@@ -78,7 +78,14 @@ fn aliases(detail: &FunctionDetail, now: Timestamp, paint: Paint) -> String {
         let before = alias.history.iter().rev().take(5).map(ToString::to_string).collect::<Vec<_>>().join(" ");
         rows.row([alias.name.to_string(), list::targets(&alias.targets), table::age(now, alias.changed), before]);
     }
-    if rows.is_empty() { "none: no deploy has succeeded yet\n".to_owned() } else { rows.render(paint) }
+    if rows.is_empty() {
+        return "none: no deploy has succeeded yet\n".to_owned();
+    }
+    let mut text = rows.render(paint) + &alias::canaries(&detail.aliases, now);
+    for (alias, seen) in &detail.canaries {
+        let _ = writeln!(text, "{alias}: {seen}");
+    }
+    text
 }
 
 fn revisions(detail: &FunctionDetail, now: Timestamp, paint: Paint) -> String {
@@ -184,6 +191,20 @@ mod tests {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
         assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_canary_is_shown_where_it_stands() {
+        let mut detail = detail();
+        let plan = types::Canary { steps: types::canary::steps("5,25:2m").unwrap(), ..types::Canary::default() };
+        let since = "2026-09-21T14:11:00Z".parse().unwrap();
+        detail.aliases[0].canary = Some(types::canary::Rollout { from: 1, to: 2, step: 1, since, plan });
+        detail.canaries.insert(types::AliasName::live(), "in 60s no calls; the old one: no calls".to_owned());
+        let text = words(&detail, "2026-09-21T14:12:00Z".parse().unwrap(), Paint::plain());
+        assert!(text.contains("live: in 60s no calls; the old one: no calls\n"), "{text}");
+        let line =
+            "live: revision 2 has 25 % for 2m (step 2 of 2), since 1 min; it goes back to 1 where it does worse\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         tls_listen: FREE_PORT,
         gateway: gateway::Options::default(),
         calls_max: None,
+        wasm: sandbox_wasm::Options::default(),
+        rehearse_outages: false,
     };
     let platform = server::start(options).await.map_err(|e| Failure::Machine(format!("cannot start: {e:#}")))?;
     let token = Token { path: data.path().join(place::TOKEN_FILE), value: Ok(platform.token.clone()) };
@@ -104,7 +106,7 @@ impl Dev {
 
     async fn deploy(&self, dir: &std::path::Path) -> Outcome<(FunctionName, deploy::Done)> {
         let folder = Folder::read(dir, None)?;
-        let done = deploy::publish(&self.client, &self.progress, &folder).await?;
+        let done = deploy::publish(&self.client, &self.progress, &folder, deploy::AT_ONCE).await?;
         Ok((folder.name, done))
     }
 

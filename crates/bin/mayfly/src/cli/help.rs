@@ -91,10 +91,14 @@ pub const DEPLOY: &str = "\
 Examples:
   mayfly deploy
   mayfly deploy ./hello --name hello-test
+  mayfly deploy --canary 5%,25%,50% --every 1m
+  mayfly deploy --canary 10%:5m --wait
   mayfly deploy --json | jq -r .url
 
 Files that .gitignore or .mayflyignore name are left out. The traffic moves only when the new
-revision has started; a deploy that fails leaves the old one serving.";
+revision has started; a deploy that fails leaves the old one serving. With --canary it moves by steps:
+each is compared with the old revision over the same time, and more failed or much slower calls send
+all traffic back. `mayfly describe` shows the steps and why, `mayfly rollback` ends them.";
 
 pub const INVOKE: &str = "\
 Examples:
@@ -144,6 +148,7 @@ Examples:
   mayfly alias set hello live 3
   mayfly alias set hello live 3=90 4=10
   mayfly alias set hello live 3 4=10     the other one takes the rest
+  mayfly alias set hello live 4 --canary 5%,25%:5m,50%
 
 `mayfly describe hello` shows the revisions. A change that somebody else made meanwhile is not
 overwritten.";

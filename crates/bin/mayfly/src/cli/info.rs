@@ -14,8 +14,12 @@ fn words(info: &Info, api_url: &str, paint: Paint) -> String {
         let here = if runtime.available { "yes" } else { "no" };
         rows.row([runtime.runtime.to_string(), here.to_owned(), runtime.detail.clone()]);
     }
+    let calls = match (info.calls_max, info.calls_unreserved) {
+        (Some(max), Some(left)) => format!("calls      {max} at once, {left} of them for functions without a limit\n"),
+        _ => String::new(),
+    };
     format!(
-        "{} {}\nfunctions  {}\nAPI        {api_url}\nisolation  {}\n\n{}",
+        "{} {}\nfunctions  {}\nAPI        {api_url}\nisolation  {}\n{calls}\n{}",
         paint.bold("mayfly"),
         info.version,
         info.gateway_url,
@@ -33,11 +37,13 @@ mod tests {
     fn a_missing_runtime_says_what_is_missing() {
         let info: Info = serde_json::from_value(serde_json::json!({
             "version": "0.1.0", "gateway_url": "http://127.0.0.1:8080", "isolation": "own process group",
+            "calls_max": 100, "calls_unreserved": 60,
             "runtimes": [{ "runtime": "go", "available": false, "detail": "no `go` in PATH" }],
         }))
         .unwrap();
         let text = words(&info, "http://127.0.0.1:9900", Paint::plain());
         assert!(text.contains("go       no    no `go` in PATH\n"), "{text}");
         assert!(text.contains("isolation  own process group\n"), "{text}");
+        assert!(text.contains("calls      100 at once, 60 of them for functions without a limit\n"), "{text}");
     }
 }

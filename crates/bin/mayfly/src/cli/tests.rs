@@ -69,6 +69,17 @@ fn data_may_look_like_anything() {
 }
 
 #[test]
+fn steps_of_a_canary_are_read() {
+    let steps = |line: &str| {
+        let Verb::Deploy(deploy) = verb(line) else { panic!() };
+        (deploy.canary.map(|steps| steps.0.len()), deploy.every.map(|every| every.0))
+    };
+    assert_eq!(steps("mayfly deploy x"), (None, None));
+    assert_eq!(steps("mayfly deploy --canary none"), (Some(0), None));
+    assert_eq!(steps("mayfly deploy --canary 5%,25%:2m,50 --every 30s"), (Some(3), Some(30_000)));
+}
+
+#[test]
 fn nested_verbs_are_read() {
     let Verb::Alias(AliasVerb::Set(set)) = verb("mayfly alias set hello live 3=90 4=10") else { panic!() };
     assert_eq!((set.targets.len(), set.targets[1].weight), (2, Some(10)));
@@ -94,6 +105,9 @@ fn wrong_arguments_say_what_would_be_right() {
         ("mayfly alias set hello live 1 2 3", ErrorKind::TooManyValues, "3"),
         ("mayfly alias set hello live 3=x", ErrorKind::ValueValidation, "no share"),
         ("mayfly rollback hello --to 0", ErrorKind::ValueValidation, "0"),
+        ("mayfly deploy --canary 5%,x", ErrorKind::ValueValidation, "`x` is no share"),
+        ("mayfly deploy --every 1m", ErrorKind::MissingRequiredArgument, "--canary"),
+        ("mayfly alias set hello live 3 --canary none", ErrorKind::ValueValidation, "`none` is no share"),
         ("mayfly up --lanes 0", ErrorKind::ValueValidation, "0"),
         ("mayfly logs hello --invocation 7", ErrorKind::ValueValidation, "no id"),
     ] {

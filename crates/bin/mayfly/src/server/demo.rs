@@ -1,5 +1,7 @@
 //! `mayfly up --demo`: deploys the examples, calls each once, shows what came back.
 
+mod ask;
+
 use crate::{
     cli::{
         deploy,
@@ -10,26 +12,21 @@ use crate::{
     },
     client::{Client, Token},
 };
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use ask::Ask;
 use serde_json::json;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use types::{
-    Contract, Fault, Manifest, Runtime,
+    Manifest, Runtime,
     api::{Info, InstanceList},
     manifest,
 };
 
 /// An answer is shown in one line of the table.
 const ANSWER_SHOWN: usize = 60;
-const ANSWER_MAX: usize = 1 << 20;
-const CALL_MAX: Duration = Duration::from_secs(60);
 
 /// One line of the table.
 struct Row {
@@ -124,14 +121,15 @@ impl Demo {
     }
 
     async fn try_one(&self, path: &Path, manifest: &Manifest) -> Result<Row, String> {
+        let ask = Ask::of(path, manifest)?;
         let folder = Folder::read(path, None).map_err(|failure| failure.message())?;
         let progress = Progress::quiet(&self.screen);
-        let done = deploy::publish(&self.client, &progress, &folder).await;
+        let done = deploy::publish(&self.client, &progress, &folder, deploy::AT_ONCE).await;
         progress.clear();
         let deployment = done.map_err(|failure| failure.message())?.deployment;
         let url = deployment.url.clone().unwrap_or_default();
         // The first call may still be cold, where the same revision was live before; the second is not.
-        self.call(manifest).await.map_err(|fault| fault.to_string())?;
+        ask.call(self.gateway).await.map_err(|fault| fault.to_string())?;
         let instances: InstanceList = self
             .client
             .get(&format!("/functions/{}/instances", manifest.name))
@@ -139,7 +137,7 @@ impl Demo {
             .map_err(|error| error.to_string())?;
         let started = instances.instances.iter().map(|instance| instance.start_us.iter().map(|(_, us)| us).sum());
         let begun = Instant::now();
-        let (status, answer) = self.call(manifest).await.map_err(|fault| fault.to_string())?;
+        let (status, answer) = ask.call(self.gateway).await.map_err(|fault| fault.to_string())?;
         Ok(Row {
             function: manifest.name.to_string(),
             runtime: manifest.runtime,
@@ -149,33 +147,6 @@ impl Demo {
             status,
             answer,
         })
-    }
-
-    /// One call through the gateway, as any client makes it.
-    async fn call(&self, manifest: &Manifest) -> Result<(u16, String), Fault> {
-        // A command reads its stdin; the others are asked for their front page.
-        let (method, body) = match manifest.contract() {
-            Contract::Command => ("POST", "hello from the demo"),
-            Contract::Handler | Contract::Http | Contract::Component => ("GET", ""),
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("/{}", manifest.name))
-            .header(header::HOST, self.gateway.to_string())
-            .body(Full::new(Bytes::from_static(body.as_bytes())))
-            .map_err(Fault::internal)?;
-        let exchange = async {
-            let stream = tokio::net::TcpStream::connect(self.gateway).await.map_err(Fault::internal)?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Fault::internal)?;
-            let driver = tokio::spawn(connection);
-            let response = sender.send_request(request).await.map_err(Fault::internal)?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(Fault::internal)?;
-            driver.abort();
-            Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-        };
-        tokio::time::timeout(CALL_MAX, exchange).await.map_err(Fault::internal)?
     }
 }
 

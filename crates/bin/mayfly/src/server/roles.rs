@@ -6,6 +6,7 @@ use super::{
     data::DataDir,
     handover::{DOOR, Door, Inheritance},
     leader::{self, Leader, Office, Term},
+    outage::Outages,
 };
 use agent::Agent;
 use anyhow::Context;
@@ -52,7 +53,8 @@ pub async fn start(options: Options) -> anyhow::Result<Handle> {
     let term = roles.leader.begin(office, &listeners.api).await?;
     let door = Door::open(&door)?;
     let (shutdown, reload) = (Shutdown::new(), roles.gateway.reload());
-    let done = tokio::spawn(roles.run(listeners, term, door, shutdown.clone()));
+    let outages = Outages::new(options.rehearse_outages)?;
+    let done = tokio::spawn(roles.run(listeners, term, door, outages, shutdown.clone()));
     if let Some(inheritance) = inheritance
         && let Err(error) = inheritance.serving()
     {
@@ -77,7 +79,8 @@ impl Roles {
         // What an earlier process left running is ended before anything new starts.
         let sandbox = process_sandbox(data).await?;
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
-        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), toolchain.clone(), Arc::clone(&lanes))?;
+        let engine = sandbox_wasm::Engine::new(&options.wasm)?;
+        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), engine, toolchain.clone(), Arc::clone(&lanes))?;
         let dispatcher =
             Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
@@ -97,6 +100,7 @@ impl Roles {
                 data_dir: data.root.clone(),
                 gateway_url: format!("http://{gateway_addr}"),
                 isolation: sandbox.isolation().to_string(),
+                calls_max: options.calls_max,
             },
             roles: leader::Roles {
                 blobs,
@@ -115,11 +119,18 @@ impl Roles {
 
     /// Runs until `shutdown` or until an heir serves; then: no new calls → running calls end → instances end → API and
     /// admin port → lanes.
-    async fn run(self, listeners: Listeners, term: Term, door: Door, shutdown: Shutdown) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        listeners: Listeners,
+        term: Term,
+        door: Door,
+        outages: Outages,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
         let Self { gateway, fleet, leader, sandbox, lanes, admin, ready } = self;
         let (instances, admin_stop) = (Shutdown::new(), Shutdown::new());
         let own = listeners.try_clone()?;
-        let fleet = task::spawn("fleet", fleet.run(instances.clone()));
+        let fleet = task::spawn("fleet", outages.frozen(fleet.run(instances.clone())));
         let admin = task::spawn("admin port", admin.run(TcpListener::from_std(own.admin)?, admin_stop.clone()));
         let (calls, on) = (shutdown.clone(), Arc::clone(&lanes));
         let plain = Listener { socket: own.gateway, tls: false };
@@ -130,7 +141,7 @@ impl Roles {
         let mut term = Some(term);
         let mut served = None;
         tokio::select! {
-            () = lead(&leader, &mut term, door, &listeners) => admin_stop.cancel(),
+            () = lead(&leader, &mut term, door, outages, &listeners) => admin_stop.cancel(),
             () = shutdown.cancelled() => hurry.cancel(),
             ended = &mut gateway => served = Some(ended),
         }
@@ -159,15 +170,21 @@ impl Roles {
 }
 
 /// Decides until an heir serves. `term` is `None` then, and while nobody decides.
-async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, listeners: &Listeners) {
+async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, mut outages: Outages, listeners: &Listeners) {
     loop {
-        let heir = door.knock().await;
+        let heir = tokio::select! {
+            heir = door.knock() => heir,
+            () = outages.begins() => {
+                end(term).await;
+                tracing::warn!("a rehearsed outage of control and fleet begins");
+                outages.ends().await;
+                *term = Some(begin_again(leader, listeners).await);
+                tracing::warn!("the rehearsed outage ends");
+                continue;
+            }
+        };
         tracing::info!("another process takes over");
-        if let Some(term) = term.take()
-            && let Err(error) = term.end().await
-        {
-            tracing::warn!(error = format!("{error:#}"), "the API did not end well");
-        }
+        end(term).await;
         match heir.hand_over(listeners).await {
             Ok(()) => return,
             Err(error) => {
@@ -175,6 +192,24 @@ async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, listener
             }
         }
         (*term, door) = resume(leader, listeners, door).await;
+    }
+}
+
+async fn end(term: &mut Option<Term>) {
+    if let Some(term) = term.take()
+        && let Err(error) = term.end().await
+    {
+        tracing::warn!(error = format!("{error:#}"), "the API did not end well");
+    }
+}
+
+async fn begin_again(leader: &Leader, listeners: &Listeners) -> Term {
+    loop {
+        match leader.resume(&listeners.api).await {
+            Ok(term) => return term,
+            Err(error) => tracing::error!(error = format!("{error:#}"), "nobody decides on this data directory"),
+        }
+        sleep(RESUME_PAUSE).await;
     }
 }
 
@@ -216,6 +251,7 @@ fn agent(
     data: &DataDir,
     blobs: Arc<Blobs>,
     sandbox: sandbox::Process,
+    engine: sandbox_wasm::Engine,
     toolchain: Toolchain,
     lanes: Arc<Lanes>,
 ) -> anyhow::Result<Agent> {
@@ -225,12 +261,6 @@ fn agent(
         logs: agent::LogOptions::new(data.root.join("logs")),
         compiler: vec!["/proc/self/exe".into(), "compile".into()],
     };
-    let deps = agent::Deps {
-        artifacts: Arc::new(Local(blobs)),
-        sandbox: Arc::new(sandbox),
-        engine: sandbox_wasm::Engine::new(&sandbox_wasm::Options::default())?,
-        toolchain,
-        lanes,
-    };
+    let deps = agent::Deps { artifacts: Arc::new(Local(blobs)), sandbox: Arc::new(sandbox), engine, toolchain, lanes };
     Ok(Agent::new(options, deps)?)
 }

@@ -35,6 +35,8 @@ async fn serve(global: &Global, args: &UpArgs) -> anyhow::Result<ExitCode> {
         tls_listen: args.tls.tls_listen,
         gateway: args.traffic.options(&args.tls),
         calls_max: args.calls_max,
+        wasm: sandbox_wasm::Options { max_instances: args.wasm_calls_max, ..Default::default() },
+        rehearse_outages: args.rehearse_outages,
     };
     // Before anything may replace it.
     let program = handover::program()?;

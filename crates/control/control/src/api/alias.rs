@@ -6,7 +6,7 @@ use super::{
     input::{Document, Names},
     problem::Refusal,
 };
-use crate::registry::{Precondition, Step, Stored};
+use crate::registry::{Move, Precondition, Step, Stored};
 use axum::{Json, extract, http::StatusCode, response::Response};
 use std::sync::Arc;
 use types::{
@@ -60,7 +60,8 @@ pub(crate) async fn show(extract::State(state): extract::State<State>, names: Na
         (status = 400, body = Problem), (status = 404, body = Problem), (status = 412, body = Problem),
     ),
 )]
-/// Points an alias at one or two revisions; makes it where it is missing. Each revision must start first.
+/// Points an alias at one or two revisions, at once or, with `canary`, by steps; makes it where it is missing. Each revision
+/// must start first.
 pub(crate) async fn update(
     extract::State(state): extract::State<State>,
     names: Names,
@@ -68,11 +69,12 @@ pub(crate) async fn update(
     document: Document<AliasUpdate>,
 ) -> Result<Response, Refusal> {
     let (name, alias) = (names.function()?, names.alias()?);
-    let targets = document.required()?.targets;
+    let AliasUpdate { targets, canary } = document.required()?;
+    let to = Move { targets, step: Step::Forward, canary };
     let moved = apart(state, move |state| async move {
-        state.deps.registry.check_move(&name, &alias, &targets, precondition)?;
-        let _held = ensure(&state, &name, &targets).await?;
-        state.deps.registry.move_alias(&name, &alias, &targets, Step::Forward, precondition).await
+        state.deps.registry.check_move(&name, &alias, &to, precondition)?;
+        let _held = ensure(&state, &name, &to.targets).await?;
+        state.deps.registry.move_alias(&name, &alias, &to, precondition).await
     });
     let Stored { value, version } = moved.await?;
     Ok(tagged(value, version))
@@ -124,9 +126,10 @@ async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Resul
             Some(number) => (number, registry.alias(name, &live)?.version),
             None => registry.before(name, &live)?,
         };
-        let targets = [Target { revision: number, weight: 100 }];
-        let _held = ensure(state, name, &targets).await?;
-        match registry.move_alias(name, &live, &targets, Step::Back(number), Precondition::Version(seen)).await {
+        let targets = vec![Target { revision: number, weight: 100 }];
+        let to = Move { targets, step: Step::Back(number), canary: None };
+        let _held = ensure(state, name, &to.targets).await?;
+        match registry.move_alias(name, &live, &to, Precondition::Version(seen)).await {
             // It was moved while the revision started: where it leads back to now is another question.
             Err(fault) if fault.code == Code::PreconditionFailed => {}
             result => return result,

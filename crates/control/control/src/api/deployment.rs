@@ -17,6 +17,7 @@ use serde::Deserialize;
 use types::{
     Deployment, Fault,
     api::{BuildLine, DeploymentList},
+    canary::Way,
     fault::Problem,
 };
 
@@ -29,6 +30,14 @@ pub(crate) struct Page {
     limit: Option<usize>,
 }
 
+/// How the traffic moves; without it, as the manifest says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Moves {
+    canary: Option<String>,
+    every: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Follow {
@@ -37,11 +46,17 @@ pub(crate) struct Follow {
 }
 
 #[utoipa::path(
-    post, path = "/v1/functions/{name}/deployments", tag = "deployments", params(("name" = String, Path,)),
+    post, path = "/v1/functions/{name}/deployments", tag = "deployments",
+    params(
+        ("name" = String, Path,),
+        ("canary" = Option<String>, Query, description = "shares of the new revision by steps, as `5,25:2m`; `none` moves \
+            the traffic at once. Default: the manifest's `[canary]`"),
+        ("every" = Option<String>, Query, description = "how long each step lasts, as `1m`"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/x-tar+zstd", description = "the folder"),
     responses(
         (status = 202, body = Deployment, headers(("location" = String))),
-        (status = 413, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
+        (status = 400, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
         (status = 507, body = Problem),
     ),
 )]
@@ -49,13 +64,15 @@ pub(crate) struct Follow {
 pub(crate) async fn create(
     extract::State(state): extract::State<State>,
     names: Names,
+    Asked(moves): Asked<Moves>,
     body: Body,
 ) -> Result<Response, Refusal> {
     let name = names.function()?;
+    let way = Way::read(moves.canary.as_deref(), moves.every.as_deref())?;
     let place = state.deployer.enter()?;
     let upload = state.deployer.receive(body).await?;
     // In a task of its own: a client that hangs up now has deployed, or has not, but never half.
-    let begin = tokio::spawn(async move { state.deployer.begin(place, name, upload).await });
+    let begin = tokio::spawn(async move { state.deployer.begin(place, name, upload, way).await });
     let deployment = begin.await.map_err(Fault::internal)??;
     let location = HeaderValue::from_str(&format!("/v1/deployments/{}", deployment.id)).map_err(Fault::internal)?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(deployment)).into_response())

@@ -71,7 +71,8 @@ pub(crate) async fn describe(extract::State(state): extract::State<State>, names
         routes: registry.routes_of(&name)?,
         revisions: registry.revisions(&name)?,
         instances: instances_of(&state, &name),
-        events: state.deps.invocations.events(&name),
+        events: super::limit::all_events(&state, &name)?,
+        canaries: state.canaries.of(&name),
         name,
     };
     Ok(tagged(detail, version))

@@ -19,6 +19,8 @@ pub(crate) async fn info(extract::State(state): extract::State<State>) -> Result
         gateway_url: state.options.gateway_url.clone(),
         runtimes: runtimes.await.map_err(Fault::internal)?.into(),
         isolation: state.options.isolation.clone(),
+        calls_max: state.options.calls_max,
+        calls_unreserved: state.options.calls_max.map(|max| state.deps.registry.unreserved(max)).transpose()?,
     }))
 }
 

@@ -7,6 +7,7 @@ use super::{
 };
 use axum::{Json, extract};
 use types::{
+    Event, Fault, FunctionName,
     api::{EventList, Limit},
     fault::Problem,
 };
@@ -25,14 +26,15 @@ pub(crate) async fn show(extract::State(state): extract::State<State>, names: Na
     request_body = Limit,
     responses((status = 200, body = Limit), (status = 400, body = Problem), (status = 404, body = Problem)),
 )]
-/// Sets how many calls at once a function may have, and has guaranteed: 0 stops it, `null` lifts the limit.
+/// Sets how many calls at once a function may have, and has guaranteed: 0 stops it, `null` lifts the limit. Functions
+/// without one keep a tenth of what the platform allows.
 pub(crate) async fn update(
     extract::State(state): extract::State<State>,
     names: Names,
     document: Document<Limit>,
 ) -> Result<Json<Limit>, Refusal> {
     let limit = document.required()?;
-    state.deps.registry.set_limit(&names.function()?, limit.calls).await?;
+    state.deps.registry.set_limit(&names.function()?, limit.calls, state.options.calls_max).await?;
     Ok(Json(limit))
 }
 
@@ -40,12 +42,21 @@ pub(crate) async fn update(
     get, path = "/v1/functions/{name}/events", tag = "functions", params(("name" = String, Path,)),
     responses((status = 200, body = EventList), (status = 404, body = Problem)),
 )]
-/// What the platform did by itself: instances ejected or replaced, circuits opened and closed; newest first.
+/// What the platform did by itself: instances ejected or replaced, circuits opened and closed, canaries moved on and back;
+/// newest first.
 pub(crate) async fn events(
     extract::State(state): extract::State<State>,
     names: Names,
 ) -> Result<Json<EventList>, Refusal> {
     let name = names.function()?;
     state.deps.registry.function(&name)?;
-    Ok(Json(EventList { events: state.deps.invocations.events(&name) }))
+    Ok(Json(EventList { events: all_events(&state, &name)? }))
+}
+
+/// What the dispatcher did and what happened to aliases, newest first.
+pub(super) fn all_events(state: &State, name: &FunctionName) -> Result<Vec<Event>, Fault> {
+    let mut events = state.deps.registry.events(name)?;
+    events.extend(state.deps.invocations.events(name));
+    events.sort_by_key(|event| std::cmp::Reverse(event.time));
+    Ok(events)
 }

@@ -8,9 +8,6 @@ use axum::{
 };
 use types::{Blame, Code, Fault, api::FUNCTION_ERROR_HEADER, fault::Problem};
 
-/// Seconds after which a refused caller may try again.
-const RETRY_AFTER: &str = "1";
-
 /// An endpoint's answer when it does not do what was asked.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub Fault);
@@ -34,8 +31,8 @@ impl IntoResponse for Refusal {
         *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if code.retry() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        if let Some(seconds) = self.0.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
         }
         if code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -12,6 +12,7 @@ use std::{
 };
 use types::{
     Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec,
+    canary::Way,
     record::{Route, Stage},
 };
 use wire::{Ensured, Hold};
@@ -19,6 +20,7 @@ use wire::{Ensured, Hold};
 struct Attempt<'a> {
     deployer: &'a Arc<Deployer>,
     deployment: Deployment,
+    way: Way,
     log: &'a BuildLog,
     /// What was put into the store for it.
     stored: Option<Digest>,
@@ -36,9 +38,10 @@ pub(super) async fn run(
     deployer: &Arc<Deployer>,
     deployment: Deployment,
     upload: Upload,
+    way: Way,
     log: &BuildLog,
 ) -> Deployment {
-    let mut attempt = Attempt { deployer, deployment, log, stored: None };
+    let mut attempt = Attempt { deployer, deployment, way, log, stored: None };
     let fault = match attempt.walk(upload).await {
         Ok(ended) => return ended,
         Err(fault) => fault,
@@ -74,8 +77,14 @@ impl<'a> Attempt<'a> {
         // Never given up halfway: who dropped it could not know whether it is done.
         let (ended, old) = self.deployer.parts.registry.release(&ready.release).await?;
         self.log.step(&match (&ended.revision, ended.unchanged) {
+            (Some(revision), true) if ended.canary.is_some() => {
+                format!("{revision} is on its way already: nothing to do")
+            }
             (Some(revision), true) => format!("{revision} is live already: nothing to do"),
-            (Some(revision), false) => format!("{revision} is live"),
+            (Some(revision), false) => match ended.canary.as_ref().and_then(|plan| plan.steps.first()) {
+                Some(step) => format!("{revision} takes {} % of the calls", step.weight),
+                None => format!("{revision} is live"),
+            },
             (None, _) => "Live".to_owned(),
         });
         let gone = old.into_iter().map(|revision| revision.artifact).collect();
@@ -117,7 +126,8 @@ impl<'a> Attempt<'a> {
         let hold = self.probe(verdict.revision()).await?;
         self.deployment.url = Some(self.deployer.url(&name));
         let deployment = self.deployment.clone();
-        Ok(Ready { release: Release { verdict, routes, since, deployment }, _pin: pin, _hold: hold })
+        let canary = self.way.plan(manifest.canary.as_ref());
+        Ok(Ready { release: Release { verdict, routes, since, canary, deployment }, _pin: pin, _hold: hold })
     }
 
     async fn builder(&self) -> Result<tokio::sync::SemaphorePermit<'a>, Fault> {

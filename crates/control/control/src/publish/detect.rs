@@ -52,7 +52,7 @@ impl Files<'_> {
 
     fn package(&self) -> Result<Option<Package>, Fault> {
         let Some(text) = self.read("package.json")? else { return Ok(None) };
-        Package::parse(&text).map(Some).map_err(|fault| Fault { code: Code::ManifestInvalid, ..fault })
+        Package::parse(&text).map(Some).map_err(|fault| Fault::new(Code::ManifestInvalid, fault.detail))
     }
 
     fn with_extension(&self, extension: &str) -> bool {
@@ -267,7 +267,7 @@ fn component(files: &Files<'_>) -> Result<String, Fault> {
         return Ok(wasm::COMPONENT.to_owned());
     }
     let found = wasm::only_component(files.0, &[""]);
-    let found = found.map_err(|fault| Fault { code: Code::ManifestInvalid, ..fault })?;
+    let found = found.map_err(|fault| Fault::new(Code::ManifestInvalid, fault.detail))?;
     Ok(found.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 

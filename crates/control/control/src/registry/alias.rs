@@ -1,8 +1,8 @@
 //! Moving an alias: at once, by weight, or back.
 
-use super::{Precondition, Registry, Stored, encode, key, read::no_function};
+use super::{Precondition, Registry, Stored, canary, encode, key, read::no_function};
 use store::{Txn, Version};
-use types::{Alias, AliasName, Code, Fault, FunctionName, RevisionId, Timestamp, record::Target};
+use types::{Alias, AliasName, Canary, Code, Fault, FunctionName, RevisionId, Timestamp, record::Target};
 
 /// The alias that deploys move and that cannot be deleted.
 pub(crate) const LIVE: &str = "live";
@@ -10,6 +10,15 @@ pub(crate) const LIVE: &str = "live";
 const HISTORY_MAX: usize = 20;
 /// Bounds what one function adds to the picture that every server holds.
 const ALIASES_MAX: usize = 100;
+
+/// Where an alias is to point, and how it gets there.
+#[derive(Debug, Clone)]
+pub(crate) struct Move {
+    pub targets: Vec<Target>,
+    pub step: Step,
+    /// By steps to the one target.
+    pub canary: Option<Canary>,
+}
 
 /// How a move is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +44,7 @@ pub(super) fn moved(alias: &Alias, targets: Vec<Target>, step: Step, now: Timest
             history.drain(..history.len().saturating_sub(HISTORY_MAX));
         }
     }
-    Alias { targets, history, changed: now, ..alias.clone() }
+    Alias { targets, history, changed: now, canary: None, ..alias.clone() }
 }
 
 /// Where a rollback leads: the newest revision in the history that still exists and does not have all traffic already.
@@ -60,6 +69,18 @@ fn check_targets(targets: &[Target]) -> Result<(), Fault> {
     }
 }
 
+/// # Errors
+/// `bad_request`.
+fn check_canary(targets: &[Target], canary: Option<&Canary>) -> Result<(), Fault> {
+    match canary {
+        Some(_) if targets.len() != 1 => {
+            Err(Fault::new(Code::BadRequest, "canary: name the one revision that all traffic moves to"))
+        }
+        Some(canary) => canary.clone().asked().map(|_| ()),
+        None => Ok(()),
+    }
+}
+
 fn called(name: &FunctionName, alias: &AliasName) -> String {
     format!("alias `{alias}` of `{name}`")
 }
@@ -73,16 +94,17 @@ impl Registry {
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        targets: &[Target],
+        to: &Move,
         precondition: Precondition,
     ) -> Result<(), Fault> {
-        check_targets(targets)?;
+        check_targets(&to.targets)?;
+        check_canary(&to.targets, to.canary.as_ref())?;
         self.function(name)?;
         let found: Option<Stored<Alias>> = self.get(&key::alias(name, alias))?;
         precondition.check(&called(name, alias), found.map(|stored| stored.version))
     }
 
-    /// Points an alias at `targets`; makes it where it is missing. The caller has made sure that they start.
+    /// Points an alias at the targets; makes it where it is missing. The caller has made sure that they start.
     ///
     /// # Errors
     /// `function_not_found`, `revision_not_found`, `bad_request`, `precondition_failed`, `storage_full`.
@@ -90,12 +112,13 @@ impl Registry {
         &self,
         name: &FunctionName,
         alias: &AliasName,
-        targets: &[Target],
-        step: Step,
+        Move { targets, step, canary: plan }: &Move,
         precondition: Precondition,
     ) -> Result<Stored<Alias>, Fault> {
         check_targets(targets)?;
+        check_canary(targets, plan.as_ref())?;
         let now = Timestamp::from(std::time::SystemTime::now());
+        let by_steps = plan.as_ref().zip(targets.first().map(|target| target.revision));
         let plan = || {
             let mut owner = self.owner(name)?.ok_or_else(|| no_function(name))?;
             let path = key::alias(name, alias);
@@ -114,18 +137,30 @@ impl Registry {
                 self.revision(&id)?;
                 txn = txn.exists(key::revision(&id));
             }
-            let after = match before {
+            let begun = |alias: &Alias| by_steps.and_then(|(plan, to)| canary::begun(alias, to, plan, now));
+            let after = match &before {
                 // A repeated request changes nothing, so that its ETag stays.
-                Some(stored) if stored.value.targets == targets => return Ok((txn, stored)),
-                Some(stored) => moved(&stored.value, targets.to_vec(), step, now),
+                Some(stored) if stored.value.targets == *targets && stored.value.canary.is_none() => {
+                    return Ok((txn, stored.clone()));
+                }
+                Some(stored) if by_steps.is_some_and(|(plan, to)| canary::is_under_way(&stored.value, to, plan)) => {
+                    return Ok((txn, stored.clone()));
+                }
+                Some(stored) => {
+                    begun(&stored.value).unwrap_or_else(|| moved(&stored.value, targets.clone(), *step, now))
+                }
                 None => Alias {
                     function: name.clone(),
                     name: alias.clone(),
-                    targets: targets.to_vec(),
+                    targets: targets.clone(),
                     history: Vec::new(),
                     changed: now,
+                    canary: None,
                 },
             };
+            if let Some(event) = canary::told(before.as_ref().map(|stored| &stored.value), &after) {
+                txn = self.note_event(txn, &event)?;
+            }
             owner.value.function.updated = now;
             txn = txn.put(path, encode(&after)?).put(key::function(name), encode(&owner.value)?);
             Ok((txn, Stored { value: after, version: Version::default() }))
@@ -200,6 +235,7 @@ mod tests {
             targets: list(targets),
             history: history.to_vec(),
             changed: Timestamp(0),
+            canary: None,
         }
     }
     fn list(targets: &[(u32, u8)]) -> Vec<Target> {

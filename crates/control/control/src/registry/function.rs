@@ -28,6 +28,7 @@ impl Registry {
             let txn = plan.finish(&mut owner, Txn::new().version(key::function(name), version))?;
             let txn = txn
                 .delete_prefix(key::limits(name))
+                .delete(key::events(name))
                 .delete_prefix(key::aliases(name))
                 .delete_prefix(key::revisions(name))
                 .delete(key::function(name));

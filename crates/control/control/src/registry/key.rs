@@ -8,6 +8,8 @@
 //! | `alias/<name>/<alias>` | [`types::Alias`] |
 //! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and shape of path: two that clash meet in one record |
 //! | `limit/<name>/calls` | most calls at once of a function that has a limit of its own; 0 stops it |
+//! | `reserved` | the sum of all limits when one was set last: written with each, so that no two promise the same calls |
+//! | `event/<name>` | the last [`types::Event`]s of its aliases, the newest last |
 //! | `deployment/<id>` | [`types::Deployment`] |
 
 use super::read::Site;
@@ -19,6 +21,7 @@ pub const REVISIONS: &str = "revision/";
 pub const ALIASES: &str = "alias/";
 pub const ROUTES: &str = "route/";
 pub const LIMITS: &str = "limit/";
+pub const RESERVED: &str = "reserved";
 pub const DEPLOYMENTS: &str = "deployment/";
 
 pub fn function(name: &FunctionName) -> String {
@@ -58,6 +61,9 @@ pub fn limit(name: &FunctionName) -> String {
 /// The function that a limit's key belongs to.
 pub fn function_of_limit(key: &str) -> Option<FunctionName> {
     key.strip_prefix(LIMITS)?.split('/').next()?.parse().ok()
+}
+pub fn events(name: &FunctionName) -> String {
+    format!("event/{name}")
 }
 pub fn deployment(id: &DeploymentId) -> String {
     format!("{DEPLOYMENTS}{id}")

@@ -1,10 +1,10 @@
 //! The one commit that ends a deploy: function, revision, alias and routes, or nothing.
 
-use super::{Registry, Stored, alias, encode, key, read::Owner, route::Plan};
+use super::{Registry, Stored, alias, canary, encode, key, read::Owner, route::Plan};
 use std::{collections::BTreeSet, sync::Arc};
 use store::Txn;
 use types::{
-    Alias, AliasName, Code, Deployment, Fault, Function, FunctionName, Revision, RevisionId, Route, Timestamp,
+    Alias, AliasName, Canary, Code, Deployment, Fault, Function, FunctionName, Revision, RevisionId, Route, Timestamp,
     record::{Stage, Target},
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Release {
     pub routes: Vec<Route>,
     /// When the function that it was begun for was created; `None` where there was none.
     pub since: Option<Timestamp>,
+    /// How its traffic moves, where it does not move at once.
+    pub canary: Option<Canary>,
     /// As it stands but for its end.
     pub deployment: Deployment,
 }
@@ -79,7 +81,7 @@ impl Registry {
             Verdict::New(revision) => txn.absent(&at).put(at, encode(&**revision)?),
             Verdict::Known(_) => txn.exists(at),
         };
-        let (txn, live, moved) = self.move_live(txn, &revision.id, now)?;
+        let (txn, live, moved) = self.move_live(txn, &revision.id, release.canary.as_ref(), now)?;
         let txn = routes.finish(&mut owner, txn)?;
         let (txn, old) = self.prune(txn, &live, &release.verdict)?;
 
@@ -87,6 +89,7 @@ impl Registry {
             stage: Stage::Live,
             revision: Some(revision.id.clone()),
             unchanged: !moved,
+            canary: live.canary.as_ref().map(|rollout| rollout.plan.clone()),
             ended: Some(now),
             ..release.deployment.clone()
         };
@@ -111,18 +114,34 @@ impl Registry {
     }
 
     /// `live` as it will be, and whether that is new.
-    fn move_live(&self, txn: Txn, id: &RevisionId, now: Timestamp) -> Result<(Txn, Alias, bool), Fault> {
+    fn move_live(
+        &self,
+        txn: Txn,
+        id: &RevisionId,
+        plan: Option<&Canary>,
+        now: Timestamp,
+    ) -> Result<(Txn, Alias, bool), Fault> {
         let path = key::alias(&id.function, &AliasName::live());
         let stored: Option<Stored<Alias>> = self.get(&path)?;
         let txn = txn.unchanged(&path, stored.as_ref().map(|stored| stored.version));
         let targets = vec![Target { revision: id.number, weight: 100 }];
-        let live = match stored {
-            Some(stored) if stored.value.targets == targets => return Ok((txn, stored.value, false)),
-            Some(stored) => alias::moved(&stored.value, targets, alias::Step::Forward, now),
+        let before = stored.map(|stored| stored.value);
+        let live = match &before {
+            Some(live) if live.targets == targets => return Ok((txn, live.clone(), false)),
+            Some(live) if plan.is_some_and(|plan| canary::is_under_way(live, id.number, plan)) => {
+                return Ok((txn, live.clone(), false));
+            }
+            Some(live) => plan
+                .and_then(|plan| canary::begun(live, id.number, plan, now))
+                .unwrap_or_else(|| alias::moved(live, targets, alias::Step::Forward, now)),
             None => {
                 let function = id.function.clone();
-                Alias { function, name: AliasName::live(), targets, history: Vec::new(), changed: now }
+                Alias { function, name: AliasName::live(), targets, history: Vec::new(), changed: now, canary: None }
             }
+        };
+        let txn = match canary::told(before.as_ref(), &live) {
+            Some(event) => self.note_event(txn, &event)?,
+            None => txn,
         };
         Ok((txn.put(path, encode(&live)?), live, true))
     }

@@ -4,6 +4,7 @@
 mod access;
 mod aliases;
 mod calls;
+mod canary;
 mod crash;
 mod deploys;
 mod functions;

@@ -3,16 +3,16 @@
 use bytes::Bytes;
 use http::Response;
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use store::{
     Entry, LeaseId, Records, Txn, Version,
     record::{BoxFuture as StoreFuture, Error, Watch, WatchError},
 };
 use tokio::sync::{mpsc, watch};
-use types::{Fault, FunctionName, InstanceId, Invocation, LogLine, Revision, RevisionId, api::InstanceView};
+use types::{Event, Fault, FunctionName, InstanceId, Invocation, LogLine, Revision, RevisionId, api::InstanceView};
 use wire::{
     Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Started, Stop,
-    Target,
+    Tally, Target,
 };
 
 /// Starts nothing: every revision is ready, unless the test says otherwise.
@@ -118,6 +118,7 @@ pub struct FakeLogs {
     pub filters: Mutex<Vec<LogFilter>>,
     pub followers: Mutex<Vec<mpsc::Sender<LogLine>>>,
     pub forgotten: Mutex<Vec<FunctionName>>,
+    pub noted: Mutex<Vec<Event>>,
 }
 
 impl Logs for FakeLogs {
@@ -138,14 +139,40 @@ impl Logs for FakeLogs {
     fn forget(&self, function: &FunctionName) {
         self.forgotten.lock().push(function.clone());
     }
+    fn note(&self, event: &Event) {
+        self.noted.lock().push(event.clone());
+    }
 }
 
 #[derive(Default)]
-pub struct FakeInvocations(pub Mutex<Vec<Invocation>>);
+pub struct FakeInvocations(pub Mutex<Vec<Invocation>>, Mutex<HashMap<String, Ends>>);
+
+/// Calls that end between two looks, and all of them so far.
+#[derive(Clone, Copy)]
+struct Ends {
+    calls: u64,
+    failed: u64,
+    all: Tally,
+}
+
+impl FakeInvocations {
+    /// From now on so many calls of a revision end before each look at it.
+    pub fn each_look(&self, revision: &str, calls: u64, failed: u64) {
+        let mut ends = self.1.lock();
+        let all = ends.get(revision).map_or_else(Tally::default, |ends| ends.all);
+        ends.insert(revision.to_owned(), Ends { calls, failed, all });
+    }
+}
 
 impl Invocations for FakeInvocations {
     fn recent(&self, function: &FunctionName, limit: usize) -> Vec<Invocation> {
         self.0.lock().iter().filter(|call| call.revision.function == *function).take(limit).cloned().collect()
+    }
+    fn tally(&self, revision: &RevisionId) -> Option<Tally> {
+        let mut ends = self.1.lock();
+        let ends = ends.get_mut(&revision.to_string())?;
+        (0..ends.calls).for_each(|n| ends.all.add(n < ends.failed, Duration::from_millis(3)));
+        Some(ends.all)
     }
 }
 

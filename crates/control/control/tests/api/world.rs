@@ -59,6 +59,11 @@ impl World {
     }
 
     pub async fn on(disk: Disk) -> Self {
+        Self::with(disk, None).await
+    }
+
+    /// With a limit of calls of all functions together.
+    pub async fn with(disk: Disk, calls_max: Option<u32>) -> Self {
         let records = Fragile::new(Arc::clone(&disk.records));
         let blobs = Arc::new(Blobs::open(disk.path().join("blobs")).unwrap());
         let (scaler, invoke, host) = (Arc::<FakeScaler>::default(), Arc::<FakeInvoke>::default(), Arc::default());
@@ -80,6 +85,7 @@ impl World {
             data_dir: disk.path().to_owned(),
             gateway_url: "http://gateway.test:8080".to_owned(),
             isolation: "none: a test".to_owned(),
+            calls_max,
         };
         let service = Service::new(options, deps).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -240,6 +240,8 @@ async fn memory_is_what_it_holds(scene: &Scene) {
     // Up to 100 ms old.
     scene::until("64 MiB are seen", || running.instance.memory() >= 64 << 20).await;
     let held = running.instance.memory();
+    assert!(running.instance.memory_over(held / 2).is_some_and(|over| over > held / 2));
+    assert_eq!(running.instance.memory_over(held * 2), None);
     assert!(held < 80 << 20, "{held}");
     running.instance.kill();
     running.instance.wait().await;

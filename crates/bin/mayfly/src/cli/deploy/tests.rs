@@ -66,7 +66,7 @@ async fn a_folder_is_uploaded_and_followed_until_it_is_live() {
     let (url, uploaded) = platform(live()).await;
     let (_dir, folder) = folder();
     let progress = Progress::for_reloads(&Screen::of_this_process(true));
-    let done = publish(&client(&url), &progress, &folder).await.unwrap();
+    let done = publish(&client(&url), &progress, &folder, "").await.unwrap();
     let (first, second) = words(&done);
     assert_eq!(first, "hello@3 is live at http://127.0.0.1:8080/hello/");
     assert!(second.contains(" · unpack 3 ms · build 1.20 s · pack 10 ms · start 80 ms · in all "), "{second}");
@@ -84,8 +84,47 @@ async fn an_unchanged_folder_is_told() {
     let (url, _) = platform(end).await;
     let (_dir, folder) = folder();
     let progress = Progress::for_reloads(&Screen::of_this_process(true));
-    let done = publish(&client(&url), &progress, &folder).await.unwrap();
+    let done = publish(&client(&url), &progress, &folder, "").await.unwrap();
     assert!(words(&done).0.starts_with("unchanged: hello@3 "), "{}", words(&done).0);
+}
+
+#[tokio::test]
+async fn a_canary_is_told() {
+    let mut end = live();
+    end["canary"] = json!({ "steps": ["5%:2m", "50%"] });
+    let (url, _) = platform(end).await;
+    let (_dir, folder) = folder();
+    let progress = Progress::for_reloads(&Screen::of_this_process(true));
+    let done = publish(&client(&url), &progress, &folder, "?canary=5:2m,50").await.unwrap();
+    let want = "hello@3 takes 5 % of the calls at http://127.0.0.1:8080/hello/ for 2m, step 1 of 2: ";
+    assert!(words(&done).0.starts_with(want), "{}", words(&done).0);
+}
+
+#[test]
+fn steps_are_sent_as_they_can_be_read() {
+    let moves = |canary: Option<&str>, every: Option<&str>| {
+        let steps = |text: &str| if text.is_empty() { Vec::new() } else { types::canary::steps(text).unwrap() };
+        let canary = canary.map(|text| Steps(steps(text)));
+        let args = DeployArgs {
+            dir: ".".into(),
+            name: None,
+            canary,
+            every: every.map(|text| text.parse().unwrap()),
+            wait: false,
+        };
+        moves(&args)
+    };
+    for (canary, every, want) in [
+        (None, None, ""),
+        (Some(""), None, AT_ONCE),
+        (Some("5%,25%:1m30s"), None, "?canary=5,25:1m30s"),
+        (Some("5"), Some("90s"), "?canary=5&every=1m30s"),
+    ] {
+        let sent = moves(canary, every);
+        assert_eq!(sent, want);
+        let pair = |name: &str| sent.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)).map(str::to_owned);
+        types::canary::Way::read(pair("canary=").as_deref(), pair("every=").as_deref()).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -95,7 +134,7 @@ async fn a_deploy_that_fails_is_its_fault() {
     let (url, _) = platform(end).await;
     let (_dir, folder) = folder();
     let progress = Progress::for_reloads(&Screen::of_this_process(true));
-    let Err(failure) = publish(&client(&url), &progress, &folder).await else { panic!("it is live") };
+    let Err(failure) = publish(&client(&url), &progress, &folder, "").await else { panic!("it is live") };
     assert!(matches!(&failure, Failure::Fault(fault) if fault.code == Code::BuildFailed), "{failure:?}");
     assert_eq!(failure.exit_code(), 1);
 }

@@ -1,0 +1,131 @@
+//! Moves aliases on to their new revisions by steps, or back, by what calls of both revisions do meanwhile.
+//!
+//! [`judge`] decides on plain data; `registry::canary` writes a turn. What is counted lives in the dispatcher's memory:
+//! after a restart a step begins anew, and never ends sooner than it would have.
+
+mod judge;
+
+use crate::{
+    Deps,
+    registry::{Canaries, Registry, Stored, Turn},
+};
+use chassis::clock;
+use judge::{Verdict, Window, judge};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use types::{Alias, AliasName, FunctionName, RevisionId, Timestamp, canary::Rollout};
+use wire::{Invocations, Logs, Tally};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What calls did so far in the step of each canary, for people.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<BTreeMap<Key, String>>>);
+
+impl Seen {
+    /// Of one function, by alias.
+    pub(crate) fn of(&self, function: &FunctionName) -> BTreeMap<AliasName, String> {
+        let seen = self.0.lock();
+        seen.iter()
+            .filter(|((name, _), _)| name == function)
+            .map(|((_, alias), text)| (alias.clone(), text.clone()))
+            .collect()
+    }
+}
+
+/// Watches over all canaries.
+pub(crate) struct Watcher {
+    registry: Registry,
+    canaries: Canaries,
+    invocations: Arc<dyn Invocations>,
+    logs: Arc<dyn Logs>,
+    steps: HashMap<Key, Step>,
+    seen: Seen,
+}
+
+type Key = (FunctionName, AliasName);
+
+/// A step that is watched: the counts when that began.
+struct Step {
+    /// Which one: when it began by its record.
+    since: Timestamp,
+    began: Instant,
+    old: Tally,
+    new: Tally,
+}
+
+impl Watcher {
+    pub(crate) fn new(deps: &Deps, seen: Seen) -> Self {
+        let (invocations, logs) = (Arc::clone(&deps.invocations), Arc::clone(&deps.logs));
+        let canaries = deps.registry.canaries();
+        Self { registry: deps.registry.clone(), canaries, invocations, logs, steps: HashMap::new(), seen }
+    }
+
+    /// Looks until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => self.look().await,
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let under_way = self.canaries.now();
+        let is_there = |name: &FunctionName, alias: &AliasName| {
+            under_way.iter().any(|stored| stored.value.function == *name && stored.value.name == *alias)
+        };
+        self.steps.retain(|(name, alias), _| is_there(name, alias));
+        self.seen.0.lock().retain(|(name, alias), _| is_there(name, alias));
+        for stored in under_way {
+            let Some(rollout) = &stored.value.canary else { continue };
+            let window = self.window(&stored.value, rollout);
+            let key = (stored.value.function.clone(), stored.value.name.clone());
+            self.seen.0.lock().insert(key, window.to_string());
+            let (turn, why) = match judge(&window, rollout.lasts().duration(), &rollout.plan) {
+                Verdict::Stay => continue,
+                Verdict::On => (Turn::On, window.to_string()),
+                Verdict::Back(reason) => (Turn::Back, format!("{reason}; {window}")),
+            };
+            self.turn(&stored, turn, &why).await;
+        }
+    }
+
+    /// What both revisions did since the step began, or since this process watches it.
+    fn window(&mut self, alias: &Alias, rollout: &Rollout) -> Window {
+        let tally = |number| {
+            let id = RevisionId { function: alias.function.clone(), number };
+            self.invocations.tally(&id).unwrap_or_default()
+        };
+        let (old, new, now) = (tally(rollout.from), tally(rollout.to), clock::now());
+        let key = (alias.function.clone(), alias.name.clone());
+        let fresh = || Step { since: rollout.since, began: now, old, new };
+        let step = self.steps.entry(key).or_insert_with(fresh);
+        if step.since != rollout.since {
+            *step = fresh();
+        }
+        Window { old: old.since(&step.old), new: new.since(&step.new), lasted: now - step.began }
+    }
+
+    /// A turn that cannot be written is taken again at the next look, if it still is right then.
+    async fn turn(&self, seen: &Stored<Alias>, turn: Turn, why: &str) {
+        match self.registry.turn(seen, turn, why).await {
+            Ok(Some(event)) => {
+                tracing::info!(revision = %event.revision, what = event.what.as_str(), "{}", event.text);
+                self.logs.note(&event);
+            }
+            // Somebody else moved it in this moment.
+            Ok(None) => {}
+            Err(fault) => tracing::error!(function = %seen.value.function, %fault, "a canary cannot be moved"),
+        }
+    }
+}
