@@ -76,9 +76,7 @@ impl Duel {
         let mut lost = Vec::new();
         for (what, spread) in counts {
             let (ours, theirs) = (spread(&self.ours), spread(&self.theirs));
-            for (which, ours, theirs) in
-                [("median", ours.median, theirs.median), ("worst", ours.worst, theirs.worst)]
-            {
+            for (which, ours, theirs) in [("median", ours.median, theirs.median), ("worst", ours.worst, theirs.worst)] {
                 if ours > theirs {
                     lost.push(format!("{}: {which} {what} {ours:.0}, Knative {theirs:.0}", self.load));
                 }
@@ -150,6 +148,12 @@ impl fmt::Display for Duel {
         let (ours, theirs) = (Self::costs(&self.ours).median, Self::costs(&self.theirs).median);
         let (wait, waits) = (Self::waits(&self.ours).median, Self::waits(&self.theirs).median);
         let (won, all) = (self.seeds_won(), self.ours.len());
-        write!(f, "{:24} {:.2} x instance-seconds, {:.2} x p99, {won} of {all} seeds on both", "", ours / theirs, wait / waits)
+        write!(
+            f,
+            "{:24} {:.2} x instance-seconds, {:.2} x p99, {won} of {all} seeds on both",
+            "",
+            ours / theirs,
+            wait / waits
+        )
     }
 }

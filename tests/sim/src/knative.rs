@@ -92,7 +92,8 @@ impl Knative {
 
     fn load(&self) -> Load {
         let revision = Arc::clone(&self.revision);
-        let none = Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances: Vec::new() };
+        let none =
+            Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances: Vec::new() };
         self.directory.load_of(&self.revision.id).unwrap_or(none)
     }
 
@@ -207,7 +208,16 @@ impl Memory {
     fn new() -> Self {
         let (stable, panic) = (Buckets::new(STABLE), Buckets::new(PANIC));
         let (active_since, proxy_since) = (None, Some(0));
-        Self { stable, panic, before: Duration::ZERO, scale: 0, panic_since: None, panic_pods: 0, active_since, proxy_since }
+        Self {
+            stable,
+            panic,
+            before: Duration::ZERO,
+            scale: 0,
+            panic_since: None,
+            panic_pods: 0,
+            active_since,
+            proxy_since,
+        }
     }
 
     /// The average concurrency of the last second. Nobody reports a function without pods and calls.
@@ -310,9 +320,9 @@ mod tests {
         assert!(memory.panic_since.is_some());
         let scales = steady(&mut memory, 7.0, 1..30, 2);
         assert_eq!(scales.last(), Some(&10));
-        let scales = steady(&mut memory, 1.4, 30..40, 10);
+        let scales = steady(&mut memory, 1.3, 30..40, 10);
         assert_eq!(scales.last(), Some(&10), "nothing goes down in panic");
-        let scales = steady(&mut memory, 1.4, 40..160, 10);
+        let scales = steady(&mut memory, 1.3, 40..160, 10);
         assert_eq!(scales.last(), Some(&2));
         assert!(scales.windows(2).all(|pair| pair[1] >= pair[0] / 2), "half at most in a tick: {scales:?}");
         let scales = steady(&mut memory, 0.0, 160..224, 2);

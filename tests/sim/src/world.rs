@@ -136,6 +136,7 @@ fn most_at_once(arrivals: &[Arrival]) -> usize {
 
 fn target(extra: &str) -> Arc<Target> {
     #[allow(clippy::expect_used)]
-    let revision = wire::sample::revision("hello", &format!("timeout='15m'\n{extra}")).expect("the setup's manifest is one");
+    let revision =
+        wire::sample::revision("hello", &format!("timeout='15m'\n{extra}")).expect("the setup's manifest is one");
     wire::sample::target(&revision)
 }

@@ -24,9 +24,8 @@ fn knative_is_beaten_on_waiting_and_on_instance_seconds() {
         assert!(duel.ours.iter().all(|report| (report.failed, report.cut) == (0, 0)), "{duel}");
         match EXCEPTIONS.iter().find(|(load, _)| *load == duel.load.to_string()) {
             Some((_, slack)) => {
-                let [ours, theirs] = [&duel.ours, &duel.theirs].map(|reports| {
-                    (Duel::waits(reports).median, Duel::costs(reports).median)
-                });
+                let [ours, theirs] = [&duel.ours, &duel.theirs]
+                    .map(|reports| (Duel::waits(reports).median, Duel::costs(reports).median));
                 assert!(ours.0 <= theirs.0 * slack && ours.1 <= theirs.1, "{duel}");
             }
             None => lost.extend(duel.lost()),

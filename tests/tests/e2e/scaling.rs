@@ -6,7 +6,7 @@ use std::{thread, time::Duration};
 
 /// The newest revision's last decision.
 fn scaling(platform: &Platform, name: &str) -> Value {
-    let document = platform.api().get(&format!("/functions/{name}/scaling")).ok().json();
+    let document = platform.api().get(&format!("/v1/functions/{name}/scaling")).ok().json();
     document["revisions"][0].clone()
 }
 
@@ -45,7 +45,8 @@ fn a_time_window_and_a_minimum_hold_instances_without_a_call() {
         let said = scaling(&platform, "always");
         said["reason"].as_str().is_some_and(|reason| reason.contains("`min` keeps")) && said["ready"] == 1
     });
-    platform.mayfly(&["describe", "office", "--scaling"]).ok().prints("a time window is open");
+    let described = platform.mayfly(&["describe", "office", "--scaling"]).ok();
+    assert!(described.stdout.contains("a time window is open"), "{described:?}");
     assert_eq!(platform.instances("always").len(), 1);
 }
 
@@ -64,11 +65,15 @@ fn a_crash_loop_is_told_to_the_caller_and_to_the_owner() {
     std::fs::write(&flag, "").unwrap();
     for _ in 0..5 {
         let refused = platform.gateway().get("/loops").problem(502, "start_failed");
-        assert_eq!(refused.json()["fault"], "function", "{refused:?}");
+        assert_eq!(refused.json()["blame"], "function", "{refused:?}");
     }
     let said = scaling(&platform, "loops");
     assert!(said["failing"].as_str().is_some_and(|why| why.contains("no database")), "{said}");
-    platform.mayfly(&["describe", "loops", "--scaling"]).ok().prints("nothing is started for now");
+    let described = platform.mayfly(&["describe", "loops", "--scaling"]).ok();
+    assert!(
+        described.stdout.contains("nothing is started for now") && described.stdout.contains("no database"),
+        "{described:?}"
+    );
     std::fs::remove_file(&flag).unwrap();
     eventually(Duration::from_secs(15), "it heals by itself", || {
         platform.gateway().send("GET", "/loops", b"").status == 200
@@ -86,8 +91,10 @@ fn a_hundred_functions_start_at_once_and_lose_nothing() {
     eventually(Duration::from_secs(60), "all are at zero", || {
         names.iter().all(|name| platform.instances(name).is_empty())
     });
+    let gateway = platform.gateway();
+    let call = &|name: &String| gateway.get(&format!("/{name}"));
     thread::scope(|scope| {
-        let calls: Vec<_> = names.iter().map(|name| scope.spawn(|| platform.gateway().get(&format!("/{name}")))).collect();
+        let calls: Vec<_> = names.iter().map(|name| scope.spawn(move || call(name))).collect();
         for call in calls {
             call.join().unwrap().ok();
         }

@@ -85,7 +85,9 @@ fn measured(input: Input, facts: &Facts, policy: &Policy) -> String {
             let (calls, _) = expected(facts);
             let (rate, span) = (facts.steady.rate(), facts.steady.span);
             let each = facts.duration.unwrap_or(0.0) * 1e3;
-            format!("{rate:.1} calls a second since {span:.0} s, of {each:.1} ms: {calls:.2} at once when a start is done{room}")
+            format!(
+                "{rate:.1} calls a second since {span:.0} s, of {each:.1} ms: {calls:.2} at once when a start is done{room}"
+            )
         }
         Input::Cpu => {
             let used = facts.stable.cores().max(facts.panic.cores());

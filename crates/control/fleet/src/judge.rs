@@ -108,7 +108,7 @@ impl Fleet {
             ready: load.instances.iter().filter(|instance| !instance.draining).count() as u32,
             starting: track.starting,
             in_flight: in_flight(load),
-            waiting: load.waiting - load.deferred,
+            waiting: load.waiting.saturating_sub(load.deferred),
             oldest_wait: seconds(load.activity.oldest_wait),
             start: seconds(load.activity.usual_start),
             duration: track.usual.duration(),

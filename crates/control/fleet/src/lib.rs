@@ -243,7 +243,14 @@ fn with_standing(mut loads: Vec<Load>, standing: &[Arc<Revision>]) -> Vec<Load> 
     for revision in standing {
         if seen.insert(revision.id.clone()) {
             let revision = Arc::clone(revision);
-            loads.push(Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances: Vec::new() });
+            loads.push(Load {
+                revision,
+                waiting: 0,
+                deferred: 0,
+                peak: 0,
+                activity: Activity::default(),
+                instances: Vec::new(),
+            });
         }
     }
     loads

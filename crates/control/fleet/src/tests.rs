@@ -114,7 +114,7 @@ impl Directory for Listing {
     fn add(&self, _: &Arc<Revision>, started: &Started) {
         self.world.with(|state| {
             state.listed.push(started.id);
-            state.waiting = 0;
+            (state.waiting, state.deferred) = (0, 0);
         });
     }
 
@@ -380,7 +380,6 @@ async fn deferred_calls_are_lag_and_not_a_start_each() {
     house.world.with(|state| state.deferred = 40);
     house.ask(40);
     house.until("one finds out how long they take", |state| state.listed.len() == 1).await;
-    house.world.with(|state| state.deferred = 0);
     house.still("and no second", |state| state.starts == 1).await;
     house.stop().await;
 }
@@ -437,7 +436,6 @@ async fn a_crash_loop_backs_off_and_says_why() {
     let name = house.revision.id.function.clone();
     let scaling = house.fleet.explain(&name);
     assert!(scaling[0].failing.as_ref().is_some_and(|why| why.contains("no database")), "{scaling:?}");
-    assert!(scaling[0].reason.contains("`min`"), "{scaling:?}");
     house.world.with(|state| state.start_fault = None);
     house.until("healed by itself", |state| state.listed.len() == 1).await;
     assert_eq!(house.fleet.explain(&name)[0].failing, None);
@@ -449,10 +447,11 @@ async fn a_minimum_that_finds_no_room_keeps_what_there_is() {
     let house = House::new("[scale]\nmin=5");
     house.world.with(|state| state.room = Some(2));
     house.until("as many as there is room for", |state| state.listed.len() == 2 && !state.told.is_empty()).await;
-    house.still("they stay, and it is not tried at every look", |state| {
-        state.listed.len() == 2 && state.stopped.is_empty() && state.starts <= 10
-    })
-    .await;
+    house
+        .still("they stay, and it is not tried at every look", |state| {
+            state.listed.len() == 2 && state.stopped.is_empty() && state.starts <= 10
+        })
+        .await;
     assert!(house.fleet.explain(&house.revision.id.function)[0].failing.is_some());
     house.world.with(|state| state.room = None);
     house.until("room again", |state| state.listed.len() == 5).await;

@@ -179,7 +179,14 @@ mod tests {
             activity.area += Duration::from_secs(4);
             activity.busy += Duration::from_secs(4);
             let instances = Vec::new();
-            let load = Load { revision: std::sync::Arc::clone(&revision), waiting: 4, deferred: 0, peak: 9, activity, instances };
+            let load = Load {
+                revision: std::sync::Arc::clone(&revision),
+                waiting: 4,
+                deferred: 0,
+                peak: 9,
+                activity,
+                instances,
+            };
             let begun = Instant::now();
             for track in tracks.iter_mut().take(active) {
                 track.see(&load, 0.0, second, start + Duration::from_secs(second));
@@ -187,7 +194,8 @@ mod tests {
             seen += begun.elapsed();
         }
         let begun = Instant::now();
-        let policy = crate::decide::Policy { slots: 1, min: 0, max: 50, target: None, cpu: None, cores: 2, drain: 10.0 };
+        let policy =
+            crate::decide::Policy { slots: 1, min: 0, max: 50, target: None, cpu: None, cores: 2, drain: 10.0 };
         let mut asked = 0_u64;
         for track in tracks.iter().take(active) {
             let facts = crate::decide::Facts {

@@ -65,7 +65,6 @@ impl Sums {
     pub fn cores(&self) -> f32 {
         self.per_second(self.cpu)
     }
-
 }
 
 /// A minute of demand in buckets of a second.

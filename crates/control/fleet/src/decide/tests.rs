@@ -48,7 +48,7 @@ fn each_input_can_decide() {
         ("by the target, a spike counts at once", spike, target, (15, Input::Panic)),
         ("by the target, arrivals before they are there", coming, target, (29, Input::Arrivals)),
         ("as much room as is worth it", steady(16.0), ONE, (23, Input::Arrivals)),
-        ("relatively less room for a crowd", steady(400.0), ONE, (445, Input::Arrivals)),
+        ("relatively less room for a crowd", steady(400.0), ONE, (450, Input::Arrivals)),
         ("arrivals before they are there", coming, ONE, (33, Input::Arrivals)),
         ("cpu", cpu, Policy { cpu: Some(0.75), ..ONE }, (2, Input::Cpu)),
         ("cpu ends at the host's cores", cpu, Policy { cpu: Some(0.01), ..ONE }, (4, Input::Cpu)),
