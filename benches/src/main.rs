@@ -20,12 +20,13 @@ mod routes;
 mod upstream;
 mod wasm;
 mod wasmtime;
+mod windows;
 mod yardstick;
 
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|routes|overload|all
+const USAGE: &str = "usage: mayfly-bench proxy|wasm|cold|routes|windows|overload|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
@@ -49,6 +50,7 @@ fn main() -> anyhow::Result<()> {
             "proxy" => proxy::run(&Options::parse(&args)?).await,
             "wasm" => wasm::run(&Options::parse(&args)?).await,
             "routes" => routes::run(),
+            "windows" => windows::run(),
             "cold" => cold::run(&Options::parse(&args)?).await,
             "overload" => overload::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {

@@ -92,6 +92,11 @@ impl Track {
         self.windows.add(second, &Sums { span, ..Sums::default() });
     }
 
+    /// No look of `now` was about it.
+    pub(crate) fn has_not_seen(&self, now: Instant) -> bool {
+        self.seen_at < now
+    }
+
     pub(crate) fn hold(&mut self) {
         self.holds += 1;
     }
