@@ -23,12 +23,13 @@ mod steady;
 mod upstream;
 mod wasm;
 mod wasmtime;
+mod windows;
 mod yardstick;
 
 use anyhow::bail;
 use options::Options;
 
-const USAGE: &str = "usage: mayfly-bench proxy|idle|wasm|cold|routes|overload|rollout|all
+const USAGE: &str = "usage: mayfly-bench proxy|idle|wasm|cold|routes|windows|overload|rollout|all
        mayfly-bench profile proxy|handler|wasm      hot functions and syscalls, by perf
     --rounds N       rounds of each side [5]
     --seconds N      length of a round [3]
@@ -54,6 +55,7 @@ fn main() -> anyhow::Result<()> {
             "idle" => idle::run(&Options::parse(&args)?).await,
             "rollout" => rollout::run(&Options::parse(&args)?).await,
             "routes" => routes::run(&Options::parse(&args)?).await,
+            "windows" => windows::run(),
             "cold" => cold::run(&Options::parse(&args)?).await,
             "overload" => overload::run(&Options::parse(&args)?).await,
             "profile" if !args.is_empty() => {

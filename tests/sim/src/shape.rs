@@ -1,7 +1,7 @@
 //! Loads of published shapes: when each call comes and how long it takes, from a seed.
 
 use fastrand::Rng;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// One call.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,7 +11,7 @@ pub struct Arrival {
 }
 
 /// How many calls a second there are, by the second.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// From nothing to a level, and it stays.
     Step,
@@ -72,7 +72,7 @@ impl Shape {
 }
 
 /// A load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
     pub shape: Shape,
     /// Calls a second at the top.
@@ -80,6 +80,12 @@ pub struct Load {
     /// Mean time of a call. The times are log-normal with a median of 0.6 of it and a long tail, as measured on Azure
     /// Functions (Shahrad et al. 2020, fig. 7).
     pub mean: Duration,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/s {} ms", self.shape.as_str(), self.rate, self.mean.as_millis())
+    }
 }
 
 impl Load {

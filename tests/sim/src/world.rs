@@ -9,16 +9,20 @@ use crate::{
 use chassis::{Shutdown, clock};
 use dispatch::Dispatcher;
 use fleet::Fleet;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
-use types::{AliasName, Digest, InvocationId, Manifest, Revision, RevisionId, Timestamp};
-use wire::{Body, Call, Demand, Directory, FunctionView, Host, Invoke, Shape, Snapshot, Target, Weighted};
+use types::{InvocationId, Timestamp};
+use wire::{Body, Call, Demand, Directory, Host, Invoke, Shape, Snapshot, Target};
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scaler {
     Mayfly,
     Knative,
+}
+
+impl Scaler {
+    pub const BOTH: [Self; 2] = [Self::Mayfly, Self::Knative];
 }
 
 /// What is scaled.
@@ -55,7 +59,7 @@ impl World {
         let target = target(&setup.manifest);
         let host = SimHost::new(setup.start, seed);
         let dispatcher = Dispatcher::new(dispatch::Options::default(), &chassis::metrics::Metrics::default());
-        let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&target)));
+        let (snapshots, receiver) = watch::channel(Arc::new(wire::sample::snapshot(&target)));
         let shutdown = Shutdown::new();
         let (peer, directory) =
             (Arc::clone(&host) as Arc<dyn Host>, Arc::new(dispatcher.clone()) as Arc<dyn Directory>);
@@ -131,22 +135,8 @@ fn most_at_once(arrivals: &[Arrival]) -> usize {
 }
 
 fn target(extra: &str) -> Arc<Target> {
-    let text = format!("name='hello'\nruntime='nodejs'\nentry='a.b'\ntimeout='15m'\n{extra}");
     #[allow(clippy::expect_used)]
-    let manifest = Manifest::parse(&text).expect("the setup's manifest is one");
-    let revision = Arc::new(Revision {
-        id: RevisionId { function: manifest.name.clone(), number: 1 },
-        content: Digest::from_sha256(&[0; 32]),
-        artifact: Digest::from_sha256(&[0; 32]),
-        spec: manifest.spec(),
-        created: Timestamp(0),
-    });
-    let weighted = Weighted { revision, weight: 100 };
-    Arc::new(Target { function: manifest.name, alias: AliasName::live(), revisions: Arc::new([weighted]) })
-}
-
-fn snapshot(target: &Arc<Target>) -> Snapshot {
-    let aliases = HashMap::from([(AliasName::live(), Arc::clone(target))]);
-    let view = Arc::new(FunctionView { name: target.function.clone(), aliases });
-    Snapshot { functions: HashMap::from([(target.function.clone(), view)]).into(), ..Snapshot::default() }
+    let revision =
+        wire::sample::revision("hello", &format!("timeout='15m'\n{extra}")).expect("the setup's manifest is one");
+    wire::sample::target(&revision)
 }

@@ -24,5 +24,6 @@ mod races;
 mod resilience;
 mod runtimes;
 mod scale;
+mod scaling;
 mod tls;
 mod traffic;

@@ -16,6 +16,8 @@ pub struct Activity {
     /// Calls in flight and waiting, integrated over time: its growth by the time that passed is how many there were on
     /// average.
     pub area: Duration,
+    /// The same of those in flight alone: the time that calls have spent in slots, those that still run among them.
+    pub busy: Duration,
     /// Moving average of the start times; not a sum.
     pub usual_start: Duration,
     /// How long the first in the queue has waited; not a sum.

@@ -127,6 +127,8 @@ pub trait Directory: Send + Sync {
 pub struct Load {
     pub revision: Arc<Revision>,
     pub waiting: u32,
+    /// Those of them that nobody waits for: [`crate::Deferred`].
+    pub deferred: u32,
     /// Most calls in flight and waiting at once since the last look.
     pub peak: u32,
     pub activity: Activity,
@@ -148,11 +150,6 @@ pub trait Demand: Send + Sync {
 
     /// A call on this instance passed its deadline; dispatch gives it no more.
     fn overdue(&self, revision: &Arc<Revision>, id: InstanceId);
-
-    /// So many events wait for this revision outside of dispatch, in a queue or a topic. Holds until it is said again.
-    fn lag(&self, revision: &Arc<Revision>, events: u64) {
-        let _ = (revision, events);
-    }
 }
 
 /// What control asks of `fleet`.

@@ -12,6 +12,7 @@ pub mod body;
 pub mod call;
 pub mod host;
 pub mod record;
+pub mod sample;
 pub mod snapshot;
 
 pub use activity::Activity;

@@ -154,19 +154,10 @@ fn least_useful(load: &Load, count: usize) -> Vec<InstanceId> {
 mod tests {
     use super::*;
     use std::time::Instant;
-    use types::{Digest, Manifest, RevisionId, Timestamp};
     use wire::{Activity, InstanceLoad};
 
     fn load(extra: &str, instances: &[(InstanceId, u32, u64, bool)]) -> Load {
-        let manifest = Manifest::parse(&format!("name='a'\nruntime='nodejs'\nentry='a.b'\n{extra}")).unwrap();
-        let digest = Digest::from_sha256(&[0; 32]);
-        let revision = Revision {
-            id: RevisionId { function: manifest.name.clone(), number: 1 },
-            content: digest.clone(),
-            artifact: digest,
-            spec: manifest.spec(),
-            created: Timestamp(0),
-        };
+        let revision = wire::sample::revision("a", extra).unwrap();
         let now = Instant::now() + Duration::from_secs(1000);
         let instances = instances.iter().map(|(id, in_flight, idle, draining)| InstanceLoad {
             id: *id,
@@ -174,8 +165,8 @@ mod tests {
             idle_since: (*in_flight == 0).then(|| now - Duration::from_secs(*idle)),
             draining: *draining,
         });
-        let (revision, instances) = (Arc::new(revision), instances.collect());
-        Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances }
+        let instances = instances.collect();
+        Load { revision, waiting: 0, deferred: 0, peak: 0, activity: Activity::default(), instances }
     }
 
     #[test]

@@ -64,6 +64,9 @@ mod tests {
         ] {
             assert_eq!(calendar.floor(now.parse().unwrap()), floor, "{now}");
         }
+        // A clock that is set back: the window is what the clock says.
+        assert_eq!(calendar.floor("2026-03-10T04:30:00Z".parse().unwrap()), 9);
+        assert_eq!(calendar.floor("2026-03-09T12:00:00Z".parse().unwrap()), 0);
         assert_eq!(Calendar::new(&Scale::default()).floor(Timestamp(0)), 0);
     }
 }

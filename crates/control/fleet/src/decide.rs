@@ -3,11 +3,7 @@
 //! Each input says how many instances it takes alone; the largest decides, held up for `down_delay`, between `min` and
 //! `max`. [Why so](../../../../docs/decisions/0050-scaling.md).
 
-use crate::window::Sums;
-
-/// Standard deviations of room kept free where no target is given (square-root staffing; Halfin and Whitt 1981). So
-/// much that waits are shorter than with a target of 70 % at fewer instance-seconds, measured in `tests/sim`.
-const ROOM: f32 = 1.2;
+use crate::{staffing, window::Sums};
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -16,17 +12,20 @@ pub struct Facts {
     pub ready: u32,
     pub starting: u32,
     pub in_flight: u32,
+    /// Calls that somebody waits for.
     pub waiting: u32,
     /// Seconds that the first in the queue has waited.
     pub oldest_wait: f32,
     /// Seconds that a start usually takes.
     pub start: f32,
-    /// The whole window, its last seconds, and those before them.
+    /// Mean seconds that a call holds its slot; `None` where none had one yet.
+    pub duration: Option<f32>,
+    /// The whole window, its last seconds, and those since the arrivals changed last.
     pub stable: Sums,
     pub panic: Sums,
-    pub before: Sums,
-    /// Events that wait elsewhere.
-    pub lag: u64,
+    pub steady: Sums,
+    /// Deferred calls that wait.
+    pub lag: u32,
     /// Floors in instances.
     pub schedule: u32,
     /// Calls at once that the last days had at this time.
@@ -42,7 +41,7 @@ pub struct Policy {
     pub slots: u32,
     pub min: u32,
     pub max: u32,
-    /// Share of the slots that is to be busy; `None` lets the traffic say.
+    /// Share of the slots that is to be busy; `None` lets the traffic say: [`staffing`].
     pub target: Option<f32>,
     /// Cores that an instance is to use.
     pub cpu: Option<f32>,
@@ -125,15 +124,18 @@ fn instances(input: Input, facts: &Facts, policy: &Policy) -> u32 {
     let slots = policy.slots.max(1);
     match input {
         Input::Now => (facts.in_flight + worth_a_start(facts, policy)).div_ceil(slots),
-        Input::Stable => staff(facts.stable.calls(), facts, policy),
-        Input::Panic => staff(ahead(facts), facts, policy),
-        Input::Arrivals => staff(offered(facts), facts, policy),
+        Input::Stable => by_target(facts.stable.calls(), policy),
+        Input::Panic => by_target(facts.panic.calls(), policy),
+        Input::Arrivals => arrivals(facts, policy),
         Input::Cpu => policy
             .cpu
             .map_or(0, |target| whole(facts.stable.cores().max(facts.panic.cores()) / target).min(policy.cores)),
         Input::Lag => backlog(facts, policy),
         Input::Schedule => facts.schedule,
-        Input::Predicted => staff_unseen(facts.predicted, policy),
+        Input::Predicted => match policy.target {
+            Some(_) => by_target(facts.predicted, policy),
+            None => in_instances(staffing::slots(facts.predicted, policy.slots), policy),
+        },
         Input::Used => u32::from(facts.used_lately),
     }
 }
@@ -142,54 +144,53 @@ fn instances(input: Input, facts: &Facts, policy: &Policy) -> u32 {
 /// them before it is ready, it would come to nothing.
 fn worth_a_start(facts: &Facts, policy: &Policy) -> u32 {
     let slots = (facts.ready * policy.slots) as f32;
-    let duration = facts.panic.duration().or(facts.stable.duration());
-    let (Some(duration), true) = (duration, slots > 0.0) else { return facts.waiting };
+    let (Some(duration), true) = (facts.duration, slots > 0.0) else { return facts.waiting };
     // Somebody waits for longer than a start already: the averages are wrong about this queue.
     if facts.oldest_wait > facts.start {
         return facts.waiting;
     }
-    let coming = facts.panic.rate() * facts.start;
+    let coming = facts.steady.rate() * facts.start;
     let going = slots / duration.max(1e-6) * facts.start;
     let left = facts.waiting as f32 + coming - going;
     whole(left).min(facts.waiting)
 }
 
-/// Calls at once as they will be when a start that begins now is done, where they have been growing.
-fn ahead(facts: &Facts) -> f32 {
-    let (calls, before) = (facts.panic.calls(), facts.before.calls());
-    if facts.before.span == 0.0 || calls <= before {
-        return calls;
+/// Calls at once when a start that begins now is done: how many on average, and by how much that varies (its variance).
+///
+/// Of those that are here, some stay; of those that come meanwhile, some are still there. Where calls are short against a
+/// start, that is arrivals × duration (Little's law); where they are long, it is what is there now, known for sure.
+/// Source: Whitt 1999, "Dynamic staffing in a telephone call center aiming to immediately answer all calls".
+pub(crate) fn expected(facts: &Facts) -> (f32, f32) {
+    let Some(duration) = facts.duration else { return (0.0, 0.0) };
+    let stay = (-facts.start / duration.max(1e-6)).exp();
+    let old = (facts.in_flight + facts.waiting) as f32 * stay;
+    let new = facts.steady.rate() * duration * (1.0 - stay);
+    // The rate is an estimate itself, and a bad one right after a change.
+    let doubt = new * new / facts.steady.arrivals.max(1) as f32;
+    (old + new, old * (1.0 - stay) + new + doubt)
+}
+
+/// Instances for what is expected: by the target, or with as much room as is worth its price.
+fn arrivals(facts: &Facts, policy: &Policy) -> u32 {
+    let (calls, variance) = expected(facts);
+    if policy.target.is_some() {
+        return by_target(calls, policy);
     }
-    let each_second = (calls - before) / facts.panic.span.max(1.0);
-    // The average is of the middle of its window; no growth goes on for ever.
-    let lead = facts.panic.span / 2.0 + facts.start;
-    (calls + each_second * lead).min(calls * 2.0)
+    if calls <= 0.0 {
+        return 0;
+    }
+    // The formula is about calls that come independently of each other, whose variance is their mean.
+    let room = (staffing::slots(calls, policy.slots) - calls) * (variance / calls).sqrt();
+    in_instances((calls + room).round(), policy)
 }
 
-/// Calls at once that the arrivals make, by Little's law: known before they are all there.
-fn offered(facts: &Facts) -> f32 {
-    let duration = facts.panic.duration().or(facts.stable.duration());
-    duration.map_or(0.0, |duration| facts.panic.rate() * duration)
+/// Instances of which the target's share is busy with so many calls at once; none where there is no target.
+fn by_target(calls: f32, policy: &Policy) -> u32 {
+    policy.target.map_or(0, |target| in_instances(calls / target, policy))
 }
 
-/// Instances for so many calls at once on average: by the target, or with room for how they vary by chance, but not more
-/// than there ever were at once.
-fn staff(calls: f32, facts: &Facts, policy: &Policy) -> u32 {
-    let slots = policy.slots.max(1) as f32;
-    let room = match policy.target {
-        Some(target) => calls / target,
-        None => with_room(calls).min(calls.max(facts.stable.peak.max(facts.panic.peak) as f32)),
-    };
-    whole(room / slots)
-}
-
-fn staff_unseen(calls: f32, policy: &Policy) -> u32 {
-    let room = policy.target.map_or_else(|| with_room(calls), |target| calls / target);
-    whole(room / policy.slots.max(1) as f32)
-}
-
-fn with_room(calls: f32) -> f32 {
-    calls + ROOM * calls.sqrt()
+fn in_instances(slots: f32, policy: &Policy) -> u32 {
+    whole(slots / policy.slots.max(1) as f32)
 }
 
 /// Instances that work off the lag in the time for it.
@@ -198,7 +199,7 @@ fn backlog(facts: &Facts, policy: &Policy) -> u32 {
         return 0;
     }
     // Nothing known about a call: one instance finds out.
-    let Some(duration) = facts.panic.duration().or(facts.stable.duration()) else { return 1 };
+    let Some(duration) = facts.duration else { return 1 };
     let each = policy.slots.max(1) as f32 / duration.max(1e-6);
     whole(facts.lag as f32 / (policy.drain.max(0.1) * each)).max(1)
 }

@@ -1,7 +1,7 @@
 //! A decision in words: what `mayfly describe NAME --scaling` shows.
 
 use crate::{
-    decide::{Decision, Facts, Input, Policy},
+    decide::{Decision, Facts, Input, Policy, expected},
     window::Sums,
 };
 use types::{
@@ -75,25 +75,25 @@ fn reason(verdict: &Verdict) -> String {
 fn measured(input: Input, facts: &Facts, policy: &Policy) -> String {
     let room = match policy.target {
         Some(target) => format!(", target {:.0} % of {} slots", target * 100.0, policy.slots),
-        None => format!(", with room for chance, {} slots each", policy.slots),
+        None => format!(", room as is worth its price, {} slots each", policy.slots),
     };
     match input {
         Input::Now => format!("{} calls in flight, {} waiting", facts.in_flight, facts.waiting),
         Input::Stable => format!("{:.2} calls at once over {:.0} s{room}", facts.stable.calls(), facts.stable.span),
-        Input::Panic => {
-            let growth = facts.panic.calls() - facts.before.calls();
-            let growing = if growth > 0.0 { format!(", {growth:.2} more than before") } else { String::new() };
-            format!("{:.2} calls at once over {:.0} s{growing}{room}", facts.panic.calls(), facts.panic.span)
-        }
+        Input::Panic => format!("{:.2} calls at once over {:.0} s{room}", facts.panic.calls(), facts.panic.span),
         Input::Arrivals => {
-            let duration = facts.panic.duration().or(facts.stable.duration()).unwrap_or(0.0);
-            format!("{:.1} calls a second of {:.1} ms{room}", facts.panic.rate(), duration * 1e3)
+            let (calls, _) = expected(facts);
+            let (rate, span) = (facts.steady.rate(), facts.steady.span);
+            let each = facts.duration.unwrap_or(0.0) * 1e3;
+            format!(
+                "{rate:.1} calls a second since {span:.0} s, of {each:.1} ms: {calls:.2} at once when a start is done{room}"
+            )
         }
         Input::Cpu => {
             let used = facts.stable.cores().max(facts.panic.cores());
             format!("{used:.2} cores, target {:.2} each", policy.cpu.unwrap_or(0.0))
         }
-        Input::Lag => format!("{} events wait, to be done in {:.0} s", facts.lag, policy.drain),
+        Input::Lag => format!("{} deferred calls wait, to be done in {:.0} s", facts.lag, policy.drain),
         Input::Schedule => "a time window is open".to_owned(),
         Input::Predicted => format!("{:.0} calls at once on the last days at this time", facts.predicted),
         Input::Used => "it was called within its idle time".to_owned(),
@@ -110,10 +110,10 @@ fn traffic(facts: &Facts) -> ScalingTraffic {
         peak: stable.peak,
         arrivals: f64::from(stable.rate()),
         rejected: stable.rejected.into(),
-        duration_us: stable.duration().map_or(0, micros),
+        duration_us: facts.duration.map_or(0, micros),
         start_us: micros(facts.start),
         cpu: f64::from(stable.cores()),
-        lag: facts.lag,
+        lag: facts.lag.into(),
     }
 }
 

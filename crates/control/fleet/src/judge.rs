@@ -40,15 +40,16 @@ impl Fleet {
     }
 
     fn judge(&self, load: &Load, cpu: f32, view: &View<'_>) -> Order {
-        let policy = self.policy(load, view);
-        let predicted = self.remember(load, view);
+        let is_live = view.is_live(&load.revision.id);
+        let policy = self.policy(load, is_live);
+        let predicted = if is_live { self.remember(load, view) } else { 0.0 };
         let mut tracks = self.0.tracks.lock();
         let track = tracks
             .entry(load.revision.id.clone())
             .or_insert_with(|| Track::new(self.0.options.growth, &load.revision.spec.scale, view.now));
         let second = self.second(view.now);
         track.see(load, cpu, second, view.now);
-        let facts = self.facts(load, track, predicted, view);
+        let facts = self.facts(load, track, predicted, is_live, view);
         let decision = decide(&facts, &policy);
         let delay = load.revision.spec.scale.down_delay.map_or(DOWN_DELAY, types::Millis::duration).as_secs();
         let held = match facts.used_lately || decision.asked > 0 {
@@ -66,7 +67,10 @@ impl Fleet {
         let wanted = held.clamp(policy.min, policy.max.max(policy.min));
         let draining = load.instances.len() as u32 - facts.ready;
         let verdict = Verdict { facts, policy, decision, held, wanted, delay, draining, time: view.wall };
-        track.verdict = Some(Box::new(verdict));
+        match &mut track.verdict {
+            Some(last) => **last = verdict,
+            none => *none = Some(Box::new(verdict)),
+        }
         let (have, missing) = (facts.ready + facts.starting, wanted.saturating_sub(facts.ready + facts.starting));
         let failing = track.failing(view.now).filter(|_| missing > 0);
         Order {
@@ -77,12 +81,12 @@ impl Fleet {
         }
     }
 
-    fn policy(&self, load: &Load, view: &View<'_>) -> Policy {
+    fn policy(&self, load: &Load, is_live: bool) -> Policy {
         let spec = &load.revision.spec;
         let share = |per_cent: u32| per_cent as f32 / 100.0;
         Policy {
             slots: spec.concurrency,
-            min: if view.is_live(&load.revision.id) { spec.scale.min } else { 0 },
+            min: if is_live { spec.scale.min } else { 0 },
             max: spec.scale.max,
             target: spec.scale.target.map(share),
             cpu: spec.scale.cpu_target(spec.runtime, spec.contract, spec.concurrency).map(share),
@@ -91,10 +95,9 @@ impl Fleet {
         }
     }
 
-    fn facts(&self, load: &Load, track: &mut Track, predicted: f32, view: &View<'_>) -> Facts {
+    fn facts(&self, load: &Load, track: &mut Track, predicted: f32, is_live: bool, view: &View<'_>) -> Facts {
         let spec = &load.revision.spec;
-        let is_live = view.is_live(&load.revision.id);
-        let is_known = view.snapshot.functions.contains_key(&load.revision.id.function);
+        let is_known = is_live || view.snapshot.functions.contains_key(&load.revision.id.function);
         let keep = match (is_live, is_known) {
             (true, _) => spec.scale.idle.duration(),
             (false, true) => self.0.options.retire_after,
@@ -108,13 +111,14 @@ impl Fleet {
             ready: load.instances.iter().filter(|instance| !instance.draining).count() as u32,
             starting: track.starting,
             in_flight: in_flight(load),
-            waiting: load.waiting,
+            waiting: load.waiting.saturating_sub(load.deferred),
             oldest_wait: seconds(load.activity.oldest_wait),
             start: seconds(load.activity.usual_start),
+            duration: track.usual.duration(),
             stable: sums(span, 0),
             panic: sums(PANIC, 0),
-            before: sums(PANIC, PANIC),
-            lag: track.lag,
+            steady: if is_used { track.windows.steady(span) } else { window::Sums::default() },
+            lag: load.deferred,
             schedule: if is_live { track.calendar.floor(view.wall) } else { 0 },
             predicted,
             used_lately: is_used,
@@ -124,7 +128,7 @@ impl Fleet {
     /// Notes the demand of a function that wants prediction, and says what its last days had.
     fn remember(&self, load: &Load, view: &View<'_>) -> f32 {
         let id = &load.revision.id;
-        if !load.revision.spec.scale.predict || !view.is_live(id) {
+        if !load.revision.spec.scale.predict {
             return 0.0;
         }
         let mut book = self.0.book.lock();

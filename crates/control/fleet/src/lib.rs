@@ -17,7 +17,10 @@ pub mod growth;
 mod hold;
 mod judge;
 pub mod predict;
+mod staffing;
+mod steady;
 mod track;
+mod usual;
 pub mod window;
 
 use book::Book;
@@ -47,7 +50,7 @@ pub struct Options {
     pub retire_after: Duration,
     /// How fast a revision may gain instances.
     pub growth: Growth,
-    /// What waits in queues and topics is to be worked off within this time.
+    /// Deferred calls that wait are to be worked off within this time.
     pub drain: Duration,
     /// Cores of the host.
     pub cores: u32,
@@ -72,6 +75,9 @@ impl Default for Options {
         }
     }
 }
+
+/// What is gone is forgotten this often, and with each change of the snapshot.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// The demand of the last days is written this often, and at the end.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -105,6 +111,8 @@ struct View<'a> {
     wall: Timestamp,
     /// A second has passed: windows move, and what is too much is retired.
     tick: bool,
+    /// What is gone is forgotten.
+    sweep: bool,
 }
 
 impl View<'_> {
@@ -141,21 +149,24 @@ impl Fleet {
         let mut ticks = tokio::time::interval(self.0.options.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut standing = standing(&snapshots.borrow_and_update());
-        let mut saved = clock::now();
+        let (mut saved, mut swept) = (clock::now(), clock::now());
         loop {
             // In this order, so that two runs of a simulation are the same.
-            let tick = tokio::select! {
+            let (tick, changed) = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Ok(()) = snapshots.changed() => {
                     standing = self::standing(&snapshots.borrow_and_update());
-                    true
+                    (true, true)
                 }
-                _ = ticks.tick() => true,
-                () = self.0.wake.notified() => false,
+                _ = ticks.tick() => (true, false),
+                () = self.0.wake.notified() => (false, false),
             };
             let snapshot = Arc::clone(&self.0.snapshots.borrow());
-            let view = View { snapshot: &snapshot, now: clock::now(), wall: (self.0.options.wall)(), tick };
+            let now = clock::now();
+            let sweep = tick && (changed || now.duration_since(swept) >= SWEEP_EVERY);
+            swept = if sweep { now } else { swept };
+            let view = View { snapshot: &snapshot, now, wall: (self.0.options.wall)(), tick, sweep };
             if tick {
                 self.look(&view, &standing)
             } else {
@@ -179,7 +190,14 @@ impl Fleet {
         for load in &loads {
             self.consider(load, used.get(&load.revision.id).copied().unwrap_or(0.0), view);
         }
-        self.quiet(&loads, view);
+        self.quiet(view);
+        if view.sweep {
+            self.sweep(view);
+        }
+    }
+
+    /// Forgets what is not there any more. Not at every look: it asks about each function that there is.
+    fn sweep(&self, view: &View<'_>) {
         self.0.directory.retain(&|id| view.is_live(id));
         self.0.tracks.lock().retain(|id, track| {
             track.starting > 0 || track.is_held() || view.is_live(id) || self.0.directory.load_of(id).is_some()
@@ -188,11 +206,10 @@ impl Fleet {
     }
 
     /// Time passes for those without an instance or a call, too: their windows empty.
-    fn quiet(&self, loads: &[Load], view: &View<'_>) {
-        let seen: HashSet<&RevisionId> = loads.iter().map(|load| &load.revision.id).collect();
+    fn quiet(&self, view: &View<'_>) {
         let second = self.second(view.now);
         let mut tracks = self.0.tracks.lock();
-        for (_, track) in tracks.iter_mut().filter(|(id, _)| !seen.contains(id)) {
+        for track in tracks.values_mut().filter(|track| track.has_not_seen(view.now)) {
             track.see_nothing(second, view.now);
         }
     }
@@ -236,11 +253,21 @@ fn standing(snapshot: &Snapshot) -> Vec<Arc<Revision>> {
 
 /// The loads, and an empty one for each revision that may want instances without having had a call.
 fn with_standing(mut loads: Vec<Load>, standing: &[Arc<Revision>]) -> Vec<Load> {
+    if standing.is_empty() {
+        return loads;
+    }
     let mut seen: HashSet<RevisionId> = loads.iter().map(|load| load.revision.id.clone()).collect();
     for revision in standing {
         if seen.insert(revision.id.clone()) {
             let revision = Arc::clone(revision);
-            loads.push(Load { revision, waiting: 0, peak: 0, activity: Activity::default(), instances: Vec::new() });
+            loads.push(Load {
+                revision,
+                waiting: 0,
+                deferred: 0,
+                peak: 0,
+                activity: Activity::default(),
+                instances: Vec::new(),
+            });
         }
     }
     loads
@@ -254,11 +281,6 @@ impl Demand for Fleet {
     fn overdue(&self, revision: &Arc<Revision>, id: InstanceId) {
         let (fleet, revision) = (self.clone(), Arc::clone(revision));
         task::spawn("end an overdue instance", async move { fleet.end_overdue(&revision, id).await });
-    }
-
-    fn lag(&self, revision: &Arc<Revision>, events: u64) {
-        self.track(revision, |track| track.lag = events);
-        self.nudge_now(revision);
     }
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 use std::collections::HashSet;
 use tokio::sync::watch;
-use types::{AliasName, Code, Digest, Manifest, api::InstanceView};
-use wire::{Exit, FunctionView, InstanceLoad, Link, Refusal, Started, Stop, Target, Weighted};
+use types::{Code, api::InstanceView};
+use wire::{Exit, InstanceLoad, Link, Refusal, Started, Stop};
 
 struct Nobody;
 
@@ -31,6 +31,8 @@ struct State {
     drained: HashSet<InstanceId>,
     stopped: Vec<(InstanceId, Stop)>,
     waiting: u32,
+    /// Of those that wait.
+    deferred: u32,
     in_flight: u32,
     /// How long an instance has been idle.
     idle: Duration,
@@ -38,6 +40,10 @@ struct State {
     /// Starts wait for a permit of it.
     gate: Option<Arc<tokio::sync::Semaphore>>,
     start_fault: Option<Fault>,
+    /// No more instances than these find room.
+    room: Option<usize>,
+    /// So many of the next starts are lost as soon as they are made.
+    stillborn: u32,
     told: Vec<Fault>,
 }
 
@@ -67,8 +73,16 @@ impl Host for World {
                 if let Some(fault) = &state.start_fault {
                     return Err(fault.clone());
                 }
+                if state.room.is_some_and(|room| state.running.len() >= room) {
+                    return Err(Fault::new(Code::StartFailed, "no memory for another"));
+                }
                 let (id, (sender, exit)) = (InstanceId::random(), watch::channel(None));
-                state.running.insert(id, sender);
+                if state.stillborn > 0 {
+                    state.stillborn -= 1;
+                    sender.send_replace(Some(Exit::Signal(9)));
+                } else {
+                    state.running.insert(id, sender);
+                }
                 let phases = vec![("load", Duration::from_millis(1))];
                 Ok(Started { id, link: Arc::new(Nobody), phases, at: Timestamp(0), exit })
             })
@@ -100,7 +114,7 @@ impl Directory for Listing {
     fn add(&self, _: &Arc<Revision>, started: &Started) {
         self.world.with(|state| {
             state.listed.push(started.id);
-            state.waiting = 0;
+            (state.waiting, state.deferred) = (0, 0);
         });
     }
 
@@ -139,6 +153,7 @@ impl Directory for Listing {
             Some(Load {
                 revision: Arc::clone(&self.revision),
                 waiting: state.waiting,
+                deferred: state.deferred,
                 peak: state.waiting + state.in_flight,
                 activity: Activity::default(),
                 instances: instances.collect(),
@@ -161,15 +176,12 @@ struct House {
 impl House {
     /// A fleet that runs; its one revision is live.
     fn new(extra: &str) -> Self {
-        let manifest = Manifest::parse(&format!("name='hello'\nruntime='nodejs'\nentry='a.b'\n{extra}")).unwrap();
-        let revision = Arc::new(Revision {
-            id: RevisionId { function: manifest.name.clone(), number: 1 },
-            content: Digest::from_sha256(&[0; 32]),
-            artifact: Digest::from_sha256(&[0; 32]),
-            spec: manifest.spec(),
-            created: Timestamp(0),
-        });
-        let world = Arc::new(World::default());
+        let revision = wire::sample::revision("hello", extra).unwrap();
+        Self::on(Arc::new(World::default()), revision)
+    }
+
+    /// A fleet over what a world runs already.
+    fn on(world: Arc<World>, revision: Arc<Revision>) -> Self {
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&revision)));
         let directory = Arc::new(Listing { world: Arc::clone(&world), revision: Arc::clone(&revision) });
         let options = Options { tick: Duration::from_millis(5), retire_after: Duration::ZERO, ..Options::default() };
@@ -207,12 +219,7 @@ impl House {
 }
 
 fn snapshot(revision: &Arc<Revision>) -> Snapshot {
-    let name = revision.id.function.clone();
-    let weighted = Weighted { revision: Arc::clone(revision), weight: 100 };
-    let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([weighted]) };
-    let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
-    let view = Arc::new(FunctionView { name: name.clone(), aliases });
-    Snapshot { functions: [(name, view)].into_iter().collect(), ..Snapshot::default() }
+    wire::sample::snapshot(&wire::sample::target(revision))
 }
 
 #[tokio::test]
@@ -365,4 +372,100 @@ async fn what_no_alias_points_to_is_retired() {
     house.snapshots.send_replace(Arc::new(Snapshot::default()));
     house.until("none", |state| state.listed.is_empty()).await;
     house.stop().await;
+}
+
+#[tokio::test]
+async fn deferred_calls_are_lag_and_not_a_start_each() {
+    let house = House::new("");
+    house.world.with(|state| state.deferred = 40);
+    house.ask(40);
+    house.until("one finds out how long they take", |state| state.listed.len() == 1).await;
+    house.still("and no second", |state| state.starts == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_start_is_not_made_twice() {
+    let house = House::new("");
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    house.world.with(|state| state.gate = Some(Arc::clone(&gate)));
+    house.ask(1);
+    house.until("it starts", |state| state.starts == 1).await;
+    for _ in 0..20 {
+        house.ask(1);
+        house.still("what starts is counted", |state| state.starts == 1).await;
+    }
+    gate.add_permits(1);
+    house.until("it is there", |state| state.listed.len() == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_twice_is_one_end() {
+    let house = House::new("[scale]\nmin=1");
+    house.until("one", |state| state.listed.len() == 1).await;
+    let (id, exit) = house.world.with(|state| {
+        let id = state.listed[0];
+        (id, state.running.remove(&id).unwrap())
+    });
+    exit.send_replace(Some(Exit::Status(1)));
+    exit.send_replace(Some(Exit::Stopped));
+    house.until("another", |state| state.listed.len() == 1 && state.listed[0] != id).await;
+    exit.send_replace(Some(Exit::Status(1)));
+    house.still("one start for one end", |state| state.starts == 2).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_lost_while_it_starts_is_replaced() {
+    let house = House::new("[scale]\nmin=1");
+    house.world.with(|state| state.stillborn = 2);
+    house.until("the third lives", |state| state.listed.len() == 1 && state.running.len() == 1).await;
+    house.still("and no fourth", |state| state.starts <= 3 && state.listed.len() == 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_backs_off_and_says_why() {
+    let house = House::new("[scale]\nmin=1");
+    let fault = Fault::new(Code::StartFailed, "status 3: no database");
+    house.world.with(|state| state.start_fault = Some(fault.clone()));
+    house.until("it fails", |state| state.told.contains(&fault)).await;
+    let before = house.world.with(|state| state.starts);
+    house.still("no start within the pause of 250 ms", |state| state.starts <= before + 1).await;
+    let name = house.revision.id.function.clone();
+    let scaling = house.fleet.explain(&name);
+    assert!(scaling[0].failing.as_ref().is_some_and(|why| why.contains("no database")), "{scaling:?}");
+    house.world.with(|state| state.start_fault = None);
+    house.until("healed by itself", |state| state.listed.len() == 1).await;
+    assert_eq!(house.fleet.explain(&name)[0].failing, None);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_minimum_that_finds_no_room_keeps_what_there_is() {
+    let house = House::new("[scale]\nmin=5");
+    house.world.with(|state| state.room = Some(2));
+    house.until("as many as there is room for", |state| state.listed.len() == 2 && !state.told.is_empty()).await;
+    house
+        .still("they stay, and it is not tried at every look", |state| {
+            state.listed.len() == 2 && state.stopped.is_empty() && state.starts <= 10
+        })
+        .await;
+    assert!(house.fleet.explain(&house.revision.id.function)[0].failing.is_some());
+    house.world.with(|state| state.room = None);
+    house.until("room again", |state| state.listed.len() == 5).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_fleet_over_running_instances_starts_and_kills_none() {
+    let house = House::new("[scale]\nmin=2\nidle='1h'");
+    house.until("two", |state| state.listed.len() == 2).await;
+    // Its fleet goes silent without an end.
+    house.running.abort();
+    house.world.with(|state| state.in_flight = 1);
+    let again = House::on(Arc::clone(&house.world), Arc::clone(&house.revision));
+    again.still("what serves goes on serving", |state| state.starts == 2 && state.stopped.is_empty()).await;
+    again.stop().await;
 }

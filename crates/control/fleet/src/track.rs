@@ -5,7 +5,8 @@ use crate::{
     explain::Verdict,
     growth::{Budget, Growth},
     hold::Held,
-    window::{Sums, Windows, seconds},
+    usual::Usual,
+    window::{self, Sums, Windows, seconds},
 };
 use std::time::{Duration, Instant};
 use types::{Fault, Scale};
@@ -23,8 +24,7 @@ pub(crate) struct Track {
     pub(crate) crowd: Held,
     pub(crate) budget: Budget,
     pub(crate) calendar: Calendar,
-    /// Events that wait outside of dispatch.
-    pub(crate) lag: u64,
+    pub(crate) usual: Usual,
     pub(crate) verdict: Option<Box<Verdict>>,
     /// The sums of the last look, when it was, and the longest start since then.
     seen: Activity,
@@ -51,7 +51,7 @@ impl Track {
             crowd: Held::default(),
             budget: Budget::new(growth, now),
             calendar: Calendar::new(scale),
-            lag: 0,
+            usual: Usual::default(),
             verdict: None,
             seen: Activity::default(),
             seen_at: now,
@@ -73,14 +73,14 @@ impl Track {
             arrivals: count(sums.arrivals, before.arrivals),
             rejected: count(sums.rejected, before.rejected),
             ended: count(sums.ended, before.ended),
-            served: seconds(sums.served.saturating_sub(before.served)),
+            busy: seconds(sums.busy.saturating_sub(before.busy)),
             cpu,
             start: std::mem::take(&mut self.start),
-            lag: u32::try_from(self.lag).unwrap_or(u32::MAX),
         };
         self.seen_at = now;
         self.windows.add(second, &news);
-        if news.peak > 0 || news.arrivals > 0 || news.lag > 0 {
+        self.usual.add(&news, &self.windows.steady(window::SECONDS));
+        if news.peak > 0 || news.arrivals > 0 {
             self.last_used = now;
         }
     }
@@ -90,6 +90,11 @@ impl Track {
         let span = seconds(now.saturating_duration_since(self.seen_at));
         self.seen_at = now;
         self.windows.add(second, &Sums { span, ..Sums::default() });
+    }
+
+    /// No look of `now` was about it.
+    pub(crate) fn has_not_seen(&self, now: Instant) -> bool {
+        self.seen_at < now
     }
 
     pub(crate) fn hold(&mut self) {
@@ -163,6 +168,69 @@ mod tests {
         assert_eq!(track.failing(start + BACKOFF_MAX), None);
         track.started(Duration::ZERO);
         assert_eq!(track.failing(start), None);
+    }
+
+    /// The bench of the windows: figures of a debug build are printed, bounds are for any.
+    #[test]
+    fn a_hundred_thousand_functions_with_twenty_thousand_active() {
+        let (all, active, start) = (100_000, 20_000, Instant::now());
+        let revision = wire::sample::revision("a", "").unwrap();
+        let mut tracks: Vec<Track> = (0..all).map(|_| track(start)).collect();
+        let mut activity = Activity::default();
+        let mut seen = Duration::ZERO;
+        for second in 1..=60_u64 {
+            activity.arrivals += 20;
+            activity.ended += 20;
+            activity.area += Duration::from_secs(4);
+            activity.busy += Duration::from_secs(4);
+            let instances = Vec::new();
+            let load = Load {
+                revision: std::sync::Arc::clone(&revision),
+                waiting: 4,
+                deferred: 0,
+                peak: 9,
+                activity,
+                instances,
+            };
+            let begun = Instant::now();
+            for track in tracks.iter_mut().take(active) {
+                track.see(&load, 0.0, second, start + Duration::from_secs(second));
+            }
+            seen += begun.elapsed();
+        }
+        let begun = Instant::now();
+        let policy =
+            crate::decide::Policy { slots: 1, min: 0, max: 50, target: None, cpu: None, cores: 2, drain: 10.0 };
+        let mut asked = 0_u64;
+        for track in tracks.iter().take(active) {
+            let facts = crate::decide::Facts {
+                in_flight: 4,
+                start: 1.0,
+                duration: track.usual.duration(),
+                stable: track.windows.sum(window::SECONDS, 0),
+                panic: track.windows.sum(6, 0),
+                steady: track.windows.steady(window::SECONDS),
+                ..crate::decide::Facts::default()
+            };
+            asked += u64::from(crate::decide::decide(&facts, &policy).asked);
+        }
+        let decided = begun.elapsed();
+        let begun = Instant::now();
+        tracks.iter_mut().skip(active).for_each(|track| track.see_nothing(61, start + Duration::from_secs(61)));
+        let quiet = begun.elapsed();
+        let bytes = |track: &Track| track.bytes() + size_of::<Verdict>();
+        let (idle, busy) = (bytes(&tracks[all - 1]), bytes(&tracks[0]));
+        let each = |time: Duration, count: usize| time.as_nanos() as f64 / count as f64;
+        println!(
+            "bytes: idle {idle}, active {busy}; ns: record {:.0}, decision {:.0}, quiet tick {:.0}; a tick of 20,000: {:?}",
+            each(seen, active * 60),
+            each(decided, active),
+            each(quiet, all - active),
+            decided + seen / 60,
+        );
+        assert!(idle <= 2048 && busy <= 8192, "{idle} and {busy} bytes");
+        assert_eq!(asked, 7 * active as u64, "four calls at once want seven");
+        assert!(decided + seen / 60 < Duration::from_secs(1), "a tick of all active ones fits into its second");
     }
 
     #[test]

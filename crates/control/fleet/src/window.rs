@@ -3,6 +3,7 @@
 //! A revision that nobody calls costs [`Windows`] itself, some bytes; the buckets are there while it has traffic, and go
 //! a minute after the last of it.
 
+use crate::steady;
 use std::time::Duration;
 
 /// Seconds remembered.
@@ -15,33 +16,31 @@ pub struct Sums {
     pub span: f32,
     /// Calls in flight and waiting, times the seconds that they were there.
     pub area: f32,
+    /// Calls in flight alone, times the seconds: what they held slots for.
+    pub busy: f32,
     /// Most calls at once.
     pub peak: u32,
     pub arrivals: u32,
     pub rejected: u32,
-    /// Calls that gave their slot back, and the seconds that they had held it.
+    /// Calls that gave their slot back.
     pub ended: u32,
-    pub served: f32,
     /// Core seconds used.
     pub cpu: f32,
     /// The longest start that ended in it, in seconds.
     pub start: f32,
-    /// Most events that waited elsewhere.
-    pub lag: u32,
 }
 
 impl Sums {
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.span += other.span;
         self.area += other.area;
         self.peak = self.peak.max(other.peak);
         self.arrivals = self.arrivals.saturating_add(other.arrivals);
         self.rejected = self.rejected.saturating_add(other.rejected);
         self.ended = self.ended.saturating_add(other.ended);
-        self.served += other.served;
+        self.busy += other.busy;
         self.cpu += other.cpu;
         self.start = self.start.max(other.start);
-        self.lag = self.lag.max(other.lag);
     }
 
     fn is_quiet(&self) -> bool {
@@ -65,11 +64,6 @@ impl Sums {
     /// Cores used on average.
     pub fn cores(&self) -> f32 {
         self.per_second(self.cpu)
-    }
-
-    /// Mean seconds that a call holds its slot, where one ended.
-    pub fn duration(&self) -> Option<f32> {
-        (self.ended > 0).then(|| self.served / self.ended as f32)
     }
 }
 
@@ -121,6 +115,14 @@ impl Windows {
         sums
     }
 
+    /// The sum of the newest seconds in which as many calls came each second as in the last, `seconds` at most.
+    pub fn steady(&self, seconds: usize) -> Sums {
+        let Some(buckets) = &self.buckets else { return Sums::default() };
+        let newest = self.newest;
+        let by_age = (0..seconds.min(SECONDS) as u64).map_while(|age| newest.checked_sub(age));
+        steady::since(by_age.map(|second| &buckets[index(second)]))
+    }
+
     /// What it costs in memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.buckets.as_ref().map_or(0, |buckets| size_of_val(&**buckets))
@@ -161,11 +163,11 @@ mod tests {
     #[test]
     fn two_looks_in_a_second_are_one_bucket() {
         let mut windows = Windows::default();
-        let half = Sums { span: 0.5, area: 2.0, peak: 4, ended: 3, served: 1.5, ..Sums::default() };
+        let half = Sums { span: 0.5, area: 2.0, peak: 4, ended: 3, busy: 1.5, ..Sums::default() };
         windows.add(7, &half);
         windows.add(7, &Sums { peak: 2, ..half });
         let sums = windows.sum(6, 0);
-        assert_eq!((sums.span, sums.calls(), sums.peak, sums.duration()), (1.0, 4.0, 4, Some(0.5)));
+        assert_eq!((sums.span, sums.calls(), sums.peak, sums.ended, sums.busy), (1.0, 4.0, 4, 6, 3.0));
     }
 
     #[test]

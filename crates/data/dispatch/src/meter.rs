@@ -1,26 +1,29 @@
-//! What a pool adds up for fleet's windows, under the lock that it holds anyway: a subtraction and an addition for each change.
+//! What a pool adds up for fleet's windows, under the lock that it holds anyway: a subtraction and two additions for each change.
 
 use std::time::{Duration, Instant};
 use wire::Activity;
 
 pub(crate) struct Meter {
     sums: Activity,
-    /// Calls since `at`.
+    /// Calls since `at`, and those of them in a slot.
     calls: u32,
+    busy: u32,
     at: Instant,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { sums: Activity::default(), calls: 0, at: chassis::clock::now() }
+        Self { sums: Activity::default(), calls: 0, busy: 0, at: chassis::clock::now() }
     }
 }
 
 impl Meter {
-    /// From `now` on there are `calls`, in flight and waiting.
-    pub(crate) fn changed(&mut self, now: Instant, calls: u32) {
-        self.sums.area += now.saturating_duration_since(self.at) * self.calls;
-        (self.calls, self.at) = (calls, now);
+    /// From `now` on there are `calls`, in flight and waiting; `busy` of them are in flight.
+    pub(crate) fn changed(&mut self, now: Instant, calls: u32, busy: u32) {
+        let passed = now.saturating_duration_since(self.at);
+        self.sums.area += passed * self.calls;
+        self.sums.busy += passed * self.busy;
+        (self.calls, self.busy, self.at) = (calls, busy, now);
     }
 
     pub(crate) fn arrived(&mut self) {
@@ -50,10 +53,11 @@ mod tests {
     fn the_area_is_calls_times_time() {
         let mut meter = Meter::default();
         let (start, second) = (meter.at, Duration::from_secs(1));
-        meter.changed(start + second, 3);
-        meter.changed(start + second * 3, 1);
-        meter.changed(start + second * 4, 0);
-        meter.changed(start + second * 9, 0);
+        meter.changed(start + second, 3, 2);
+        meter.changed(start + second * 3, 1, 1);
+        meter.changed(start + second * 4, 0, 0);
+        meter.changed(start + second * 9, 0, 0);
+        assert_eq!(meter.sums(second, second).busy, second * (2 * 2 + 1));
         assert_eq!(meter.sums(second, second).area, second * (3 * 2 + 1));
         assert_eq!(meter.sums(second, second).usual_start, second);
     }

@@ -112,7 +112,7 @@ impl State {
     pub(crate) fn note_call(&mut self) {
         let calls = self.calls();
         self.peak = self.peak.max(calls);
-        self.meter.changed(clock::now(), calls);
+        self.meter.changed(clock::now(), calls, self.in_flight);
     }
 
     /// Calls at once in one instance.
@@ -298,10 +298,11 @@ impl Pool {
         let (at, usual_start) = (clock::now(), state.usual_start);
         let waits = state.waiters.firsts().map(|waiter| at.saturating_duration_since(waiter.info.arrived));
         let oldest = waits.max().unwrap_or_default();
-        state.meter.changed(at, now);
+        let (in_flight, deferred) = (state.in_flight, state.waiters.deferred() as u32);
+        state.meter.changed(at, now, in_flight);
         let activity = state.meter.sums(usual_start, oldest);
         let instances = state.slots.iter().map(Slot::load).collect();
-        Load { revision: Arc::clone(&self.revision), waiting, peak, activity, instances }
+        Load { revision: Arc::clone(&self.revision), waiting, deferred, peak, activity, instances }
     }
 
     pub(crate) fn is_unused(&self) -> bool {
@@ -371,7 +372,7 @@ impl Pool {
         state.in_flight -= 1;
         let calls = state.calls();
         state.meter.ended(took);
-        state.meter.changed(now, calls);
+        state.meter.changed(now, calls, state.in_flight);
         if let (Some(gradient), Some(false)) = (&mut state.gradient, failed) {
             gradient.ended(took, busy, now);
         }

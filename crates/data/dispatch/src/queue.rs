@@ -78,6 +78,11 @@ impl<T> Queue<T> {
         self.sync.len + self.deferred.len
     }
 
+    /// Those that nobody waits for.
+    pub(crate) fn deferred(&self) -> usize {
+        self.deferred.len
+    }
+
     /// The entry of each caller that has waited longest.
     pub(crate) fn firsts(&self) -> impl Iterator<Item = &T> {
         let lines = [&self.sync, &self.deferred].into_iter();
