@@ -12,6 +12,7 @@ use crate::{
     scale::Scale,
     spec::{Contract, Runtime, Spec},
     traffic::Traffic,
+    tunnel::Tunnel,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,8 @@ pub struct Manifest {
     /// How a deploy moves the traffic: no part of what the revision is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,6 +174,7 @@ impl Manifest {
         if let Some(canary) = &self.canary {
             canary.check().map_err(|(key, why)| invalid(key, why))?;
         }
+        self.check_tunnel(contract)?;
         self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
@@ -178,6 +182,14 @@ impl Manifest {
             return Err(invalid("ready_path", format!("`{path}` does not begin with '/'")));
         }
         self.triggers.iter().try_for_each(|Trigger::Http(http)| http.check())
+    }
+
+    fn check_tunnel(&self, contract: Contract) -> Result<(), Fault> {
+        let Some(tunnel) = &self.tunnel else { return Ok(()) };
+        if contract != Contract::Http || self.protocol == Some(Protocol::H2c) {
+            return Err(invalid("tunnel", "tunnels are for servers, contract `http` with HTTP/1.1"));
+        }
+        tunnel.check().map_err(|(key, why)| invalid(key, why))
     }
 
     fn check_env(&self) -> Result<(), Fault> {
@@ -230,6 +242,7 @@ impl Manifest {
             stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
             traffic: self.traffic.clone(),
             resilience: self.resilience.clone(),
+            tunnel: self.tunnel,
             edge: Some(self.edge()).filter(|edge| !edge.is_empty()).map(Box::new),
         }
     }

@@ -3,8 +3,10 @@
 use crate::{
     answer::Answer,
     caller::Peer,
+    hold::Hold,
     service::Service,
-    turn::{Guarded, Turn},
+    streams::Streams,
+    turn::Guarded,
 };
 use bytes::{Bytes, BytesMut};
 use chassis::Shutdown;
@@ -31,8 +33,14 @@ const AHEAD: usize = 1024;
 /// ahead is what is held for it.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// A client that says nothing on HTTP/2 is asked whether it is still there.
-const PING_AFTER: Duration = Duration::from_secs(30);
+/// Bytes of one answer that wait for the client's window.
+const SEND_BUFFER: usize = 64 << 10;
+/// Streams that a client opened and reset before they were looked at, and that we reset for what it sent: what is over
+/// that ends the connection ("rapid reset", CVE-2023-44487).
+const RESETS_MAX: usize = 20;
+const OWN_RESETS_MAX: usize = 256;
+/// A client that says nothing on HTTP/2 for as long as a head may take is asked whether it is still there. One that is
+/// in the midst of a head cannot answer.
 const PONG_MAX: Duration = Duration::from_secs(20);
 
 /// After an answer that ends a connection, what the client still sends is read and thrown away: a reset in its midst
@@ -53,6 +61,7 @@ pub(crate) struct Connection {
     pub(crate) head_timeout: Duration,
     /// At a shutdown, for the next request of an idle connection.
     pub(crate) linger: Duration,
+    pub(crate) stall: Duration,
     pub(crate) head_max: usize,
     pub(crate) streams_max: u32,
     /// Where the requests of HTTP/2 run.
@@ -61,23 +70,10 @@ pub(crate) struct Connection {
     pub(crate) hurry: Shutdown,
 }
 
-/// Spawns the requests of HTTP/2 beside their connection.
-#[derive(Clone)]
-struct Streams(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn(async move { drop(stream.await) });
-    }
-}
-
 impl Connection {
-    /// Serves until the client leaves, or the shutdown has let its requests end.
-    pub(crate) async fn serve<IO>(self, mut io: IO, told: Option<Protocol>)
+    /// Serves until the client leaves, or the shutdown has let its requests end. A tunnel takes the socket with it, and
+    /// `hold` with the socket.
+    pub(crate) async fn serve<IO>(self, mut io: IO, told: Option<Protocol>, hold: Hold)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -96,26 +92,26 @@ impl Connection {
             }
         };
         let ended = match protocol {
-            Protocol::Http1 => self.http1(io, ahead).await,
-            Protocol::Http2 => self.http2(io, ahead).await,
+            Protocol::Http1 => self.http1(io, ahead, hold).await,
+            Protocol::Http2 => self.http2(io, ahead, hold).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke");
         }
     }
 
-    async fn http1<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    async fn http1<IO>(&self, io: IO, ahead: Bytes, hold: Hold) -> hyper::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let turn = Arc::new(Turn::default());
+        let (turn, tunnels) = (hold.turn(), hold.tunnels());
         let answer = service_fn(|request: Request<Incoming>| {
             turn.begin();
-            let (turn, answer) = (&turn, self.service.answer(request, &self.peer));
+            let (turn, tunnels, answer) = (&turn, &tunnels, self.service.answer(request, &self.peer));
             async move {
                 let mut response = answer.await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    turn.over();
+                    tunnels.open(turn);
                     return Ok::<Response<Answer>, Infallible>(response);
                 }
                 if self.shutdown.is_cancelled() {
@@ -125,7 +121,7 @@ impl Connection {
                 Ok(response)
             }
         });
-        let io = TokioIo::new(Guarded::new(io, ahead, Arc::clone(&turn), self.head_max));
+        let io = TokioIo::new(Guarded::new(io, ahead, hold, self.head_max));
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
@@ -152,28 +148,36 @@ impl Connection {
         let _hurried = timeout(self.linger, self.hurry.cancelled()).await;
     }
 
-    async fn http2<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    async fn http2<IO>(&self, io: IO, ahead: Bytes, hold: Hold) -> hyper::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Of one connection: nobody's turn is told from another's, and h2 writes all frames itself.
-        let turn = Arc::new(Turn::default());
-        turn.over();
+        hold.turn().over();
         let peer = Arc::new(self.peer.clone());
+        let streams = Streams::new(self.streams.clone(), self.stall);
+        let next = streams.clone();
         let answer = service_fn(|request: Request<Incoming>| {
-            let (service, peer) = (Arc::clone(&self.service), Arc::clone(&peer));
-            async move { Ok::<Response<Answer>, Infallible>(service.answer(request, &peer).await) }
+            let (service, peer, sending) = (Arc::clone(&self.service), Arc::clone(&peer), next.next());
+            async move {
+                let mut response = service.answer(request, &peer).await;
+                response.body_mut().sending = Some(sending);
+                Ok::<Response<Answer>, Infallible>(response)
+            }
         });
-        let mut connection = http2::Builder::new(Streams(self.streams.clone()))
+        let mut connection = http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams_max)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(PONG_MAX)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(OWN_RESETS_MAX)
+            .keep_alive_interval(self.head_timeout)
+            .keep_alive_timeout(PONG_MAX.min(self.head_timeout))
             // Twice what is taken, so that a head that is a little too long gets an answer of ours.
             .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(Guarded::new(io, ahead, turn, self.head_max)), answer);
+            .serve_connection(TokioIo::new(Guarded::new(io, ahead, hold, self.head_max)), answer);
         tokio::select! {
             ended = &mut connection => ended,
             () = self.shutdown.cancelled() => {

@@ -2,8 +2,8 @@
 //!
 //! A request's walk is [`service::Service::walk`], one line for each layer. Connections are served on lanes
 //! ([`chassis::lane`]): a warm call never leaves the thread that accepted its connection. Reading order: [`serve`]
-//! accepts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2, [`service`] walks with [`caller`], [`trace`] and
-//! [`headers`], [`answer`] watches the body out.
+//! accepts and [`hold`] counts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2 ([`streams`]), [`service`]
+//! walks with [`target`], [`caller`], [`trace`] and [`headers`], [`answer`] watches the body out.
 //!
 //! **Invariant**: it knows nothing about stores, instances or contracts. It lives on the last snapshot that it was
 //! given and hands every call to [`wire::Invoke`].
@@ -13,12 +13,17 @@ mod answer;
 mod caller;
 mod connection;
 mod edge;
+mod grpc;
 mod headers;
+mod hold;
 mod options;
 mod problem;
 mod routes;
 mod serve;
 mod service;
+mod sockets;
+mod streams;
+mod target;
 mod tls;
 mod trace;
 mod turn;

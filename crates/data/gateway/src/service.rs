@@ -2,18 +2,24 @@
 
 use crate::{
     access::{Entry, Log},
-    answer::Answer,
+    answer::{Answer, Grpc},
     caller::{self, Peer, Trusted},
     edge::{Gate, cors},
+    grpc,
     headers::{self, REQUEST_ID},
     options::Options,
     problem,
     routes::{Ask, Match, Routes},
-    trace, turn,
+    target, trace, turn,
 };
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::{sleep_until, timeout_at};
 use types::{Code, Fault, InvocationId};
 use wire::{Body, Call, Invoke, Matched, Shape};
 
@@ -57,7 +63,15 @@ impl Service {
         let id = headers::request_id(request.headers());
         let grpc = request.version() == Version::HTTP_2 && problem::is_grpc(request.headers());
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
-        let (mut response, fault) = match self.walk(request, id, peer, arrived, entry.as_deref_mut()).await {
+        let limit = if grpc { grpc::timeout(request.headers()) } else { None };
+        let walk = self.walk(request, id, peer, arrived, entry.as_deref_mut());
+        let walked = match limit {
+            None => walk.await,
+            // Boxed: few have one, and all would be longer by it.
+            Some(limit) => Box::pin(within(arrived, limit, walk)).await,
+        };
+        let (mut response, fault) = match walked {
+            Ok(response) if grpc => (grpc::translate(response), None),
             Ok(response) => (response, None),
             Err(fault) => {
                 tracing::debug!(%id, %fault, "refused");
@@ -73,7 +87,11 @@ impl Service {
         response.map(|body| {
             let mut answer = Answer::new(body);
             answer.entry = entry;
-            answer.grpc = grpc;
+            answer.grpc = match limit {
+                Some(limit) => Grpc::Until(limit, Box::pin(sleep_until((arrived + limit).into()))),
+                None if grpc => Grpc::Yes,
+                None => Grpc::No,
+            };
             answer
         })
     }
@@ -86,8 +104,9 @@ impl Service {
         arrived: Instant,
         mut entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
-        // Nobody sends more than is sensible.
+        // Nobody sends more than is sensible, and everybody says where it goes.
         self.limits.check(&request)?;
+        target::check(&request)?;
         // Host, path, method and headers to an alias.
         let mut found = self.route(&request)?;
         if let Some(entry) = &mut entry {
@@ -178,8 +197,9 @@ impl Service {
         peer: &Peer,
     ) -> Result<(Request<Body>, IpAddr), Fault> {
         let (mut parts, body) = request.into_parts();
+        headers::take_host(&mut parts.headers, &parts.uri);
         if parts.version == Version::HTTP_2 {
-            headers::as_http1(&mut parts.headers, &parts.uri);
+            headers::join_cookies(&mut parts.headers);
         }
         headers::of_request(&mut parts.headers, parts.extensions.get::<OnUpgrade>().is_some());
         let prefix = &parts.uri.path()[..found.strip];
@@ -200,6 +220,15 @@ impl Service {
         };
         Ok((Request::from_parts(parts, body), client))
     }
+}
+
+/// The walk, until the caller's own deadline.
+async fn within(
+    arrived: Instant,
+    limit: Duration,
+    walk: impl Future<Output = Result<Response<Body>, Fault>>,
+) -> Result<Response<Body>, Fault> {
+    timeout_at((arrived + limit).into(), walk).await.unwrap_or_else(|_| Err(grpc::overdue(limit)))
 }
 
 fn body_too_large(size: u64, max: u64) -> Fault {

@@ -4,7 +4,7 @@
 //! problem document here, whoever found it, so [`Guarded`] writes one in its place. It knows such an answer by when it
 //! comes: while no request is open and everything before it has been flushed, nobody else writes.
 
-use crate::{headers, problem};
+use crate::{headers, hold::Hold, problem};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body as _;
@@ -31,8 +31,10 @@ const IDLE: u8 = 0;
 const BUSY: u8 = 1;
 /// The answer has been handed over; some of it may not be flushed.
 const DONE: u8 = 2;
-/// The connection speaks another protocol now.
+/// What is written is not told apart any more.
 const OVER: u8 = 3;
+/// The connection speaks another protocol now.
+const TUNNEL: u8 = 4;
 
 /// All of it happens on one lane, so that no ordering is needed.
 impl Turn {
@@ -44,6 +46,12 @@ impl Turn {
     }
     pub(crate) fn over(&self) {
         self.0.store(OVER, Ordering::Relaxed);
+    }
+    pub(crate) fn tunnel(&self) {
+        self.0.store(TUNNEL, Ordering::Relaxed);
+    }
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == TUNNEL
     }
     fn flushed(&self) {
         if self.0.load(Ordering::Relaxed) == DONE {
@@ -66,11 +74,13 @@ pub(crate) struct Guarded<IO> {
     /// The client has closed its side.
     ended: bool,
     head_max: usize,
+    /// The place among all connections, kept into a tunnel.
+    _hold: Hold,
 }
 
 impl<IO> Guarded<IO> {
-    pub(crate) fn new(io: IO, ahead: Bytes, turn: Arc<Turn>, head_max: usize) -> Self {
-        Self { io, ahead, turn, refusal: None, ended: false, head_max }
+    pub(crate) fn new(io: IO, ahead: Bytes, hold: Hold, head_max: usize) -> Self {
+        Self { io, ahead, turn: hold.turn(), refusal: None, ended: false, head_max, _hold: hold }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -110,7 +120,17 @@ fn refusal(bytes: &[IoSlice<'_>], head_max: usize) -> Bytes {
             "this is no HTTP/1.1 request: its first line, a header or its length is broken",
         ),
     };
-    let mut response = problem::response(&fault);
+    closing(problem::response(&fault))
+}
+
+/// What a connection is told that has no place.
+pub(crate) fn no_place() -> Bytes {
+    let fault = Fault::new(Code::ConnectionsExhausted, "there are as many connections as there may be");
+    closing(problem::response(&fault))
+}
+
+/// The last answer of a connection, as it goes over the wire.
+fn closing(mut response: Response<Body>) -> Bytes {
     response.headers_mut().insert(headers::REQUEST_ID, headers::id_value(InvocationId::random()));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     written(&response)
