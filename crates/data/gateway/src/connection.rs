@@ -4,6 +4,7 @@ use crate::{
     answer::Answer,
     caller::Peer,
     hold::Hold,
+    patience::Patience,
     service::Service,
     streams::Streams,
     turn::Guarded,
@@ -121,7 +122,7 @@ impl Connection {
                 Ok(response)
             }
         });
-        let io = TokioIo::new(Guarded::new(io, ahead, hold, self.head_max));
+        let io = TokioIo::new(Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall)));
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
@@ -177,7 +178,7 @@ impl Connection {
             .keep_alive_timeout(PONG_MAX.min(self.head_timeout))
             // Twice what is taken, so that a head that is a little too long gets an answer of ours.
             .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(Guarded::new(io, ahead, hold, self.head_max)), answer);
+            .serve_connection(TokioIo::new(Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall))), answer);
         tokio::select! {
             ended = &mut connection => ended,
             () = self.shutdown.cancelled() => {

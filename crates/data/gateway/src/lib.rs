@@ -17,6 +17,7 @@ mod grpc;
 mod headers;
 mod hold;
 mod options;
+mod patience;
 mod problem;
 mod routes;
 mod serve;

@@ -86,7 +86,7 @@ impl Gateway {
         let mut done = Vec::new();
         let newest = Newest::new(self.snapshots);
         for listener in &listeners {
-            sockets::prepare(&listener.socket, self.options.stall)?;
+            sockets::prepare(&listener.socket)?;
         }
         for index in 0..lanes.count() {
             let routes = Routes::new(Arc::clone(&newest));

@@ -1,4 +1,4 @@
-//! What the kernel is told about clients that are gone or take nothing. Connections inherit it from their listener.
+//! What the kernel is told about clients that are gone. Connections inherit it from their listener.
 
 use rustix::net::sockopt;
 use std::{io, net::TcpListener, time::Duration};
@@ -9,15 +9,12 @@ const ASK_AFTER: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(15);
 const ASKS: u32 = 4;
 
-/// `stall`: how long a client may take nothing of what is sent to it (RFC 5482).
-///
 /// # Errors
 /// Where the socket is none of TCP.
-pub(crate) fn prepare(listener: &TcpListener, stall: Duration) -> io::Result<()> {
+pub(crate) fn prepare(listener: &TcpListener) -> io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, ASK_AFTER)?;
     sockopt::set_tcp_keepintvl(listener, ASK_EVERY)?;
     sockopt::set_tcp_keepcnt(listener, ASKS)?;
-    sockopt::set_tcp_user_timeout(listener, u32::try_from(stall.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
 }

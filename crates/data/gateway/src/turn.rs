@@ -4,7 +4,7 @@
 //! problem document here, whoever found it, so [`Guarded`] writes one in its place. It knows such an answer by when it
 //! comes: while no request is open and everything before it has been flushed, nobody else writes.
 
-use crate::{headers, hold::Hold, problem};
+use crate::{headers, hold::Hold, patience::Patience, problem};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body as _;
@@ -74,13 +74,14 @@ pub(crate) struct Guarded<IO> {
     /// The client has closed its side.
     ended: bool,
     head_max: usize,
+    patience: Patience,
     /// The place among all connections, kept into a tunnel.
     _hold: Hold,
 }
 
 impl<IO> Guarded<IO> {
-    pub(crate) fn new(io: IO, ahead: Bytes, hold: Hold, head_max: usize) -> Self {
-        Self { io, ahead, turn: hold.turn(), refusal: None, ended: false, head_max, _hold: hold }
+    pub(crate) fn new(io: IO, ahead: Bytes, hold: Hold, head_max: usize, patience: Patience) -> Self {
+        Self { io, ahead, turn: hold.turn(), refusal: None, ended: false, head_max, patience, _hold: hold }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -177,10 +178,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match this.turn.is_idle() {
+        let written = match this.turn.is_idle() {
             true => this.poll_refuse(cx, &[IoSlice::new(buf)]),
             false => Pin::new(&mut this.io).poll_write(cx, buf),
-        }
+        };
+        this.patience.check(cx, written)
     }
 
     fn poll_write_vectored(
@@ -189,10 +191,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match this.turn.is_idle() {
+        let written = match this.turn.is_idle() {
             true => this.poll_refuse(cx, bufs),
             false => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.patience.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -201,7 +204,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        // TLS writes what it has when it flushes.
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.patience.check(cx, flushed))?;
         this.turn.flushed();
         Poll::Ready(Ok(()))
     }
