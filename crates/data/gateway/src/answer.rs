@@ -33,7 +33,7 @@ pub(crate) enum Grpc {
     No,
     Yes,
     /// Its caller gave it this long, and so far.
-    Until(Duration, Pin<Box<Sleep>>),
+    Until(Box<(Duration, Pin<Box<Sleep>>)>),
 }
 
 impl Answer {
@@ -56,9 +56,9 @@ impl http_body::Body for Answer {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let Grpc::Until(limit, time) = &mut self.grpc else { return Poll::Pending };
-                ready!(time.as_mut().poll(cx));
-                Some(Err(grpc::overdue(*limit).into()))
+                let Grpc::Until(until) = &mut self.grpc else { return Poll::Pending };
+                ready!(until.1.as_mut().poll(cx));
+                Some(Err(grpc::overdue(until.0).into()))
             }
         };
         if let Some(entry) = &mut self.entry {

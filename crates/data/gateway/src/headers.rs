@@ -9,12 +9,11 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(types::api::RE
 const PATH_PARAMETERS: HeaderName = HeaderName::from_static("mayfly-path-parameters");
 
 /// Headers that speak of one connection only (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
-    header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHORIZATION,
 ];
@@ -39,7 +38,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
     }
     // A length beside an encoding is void (RFC 9112 §6.3), and would become the length of what goes on.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
     for name in HOP_BY_HOP {

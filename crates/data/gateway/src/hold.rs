@@ -14,10 +14,9 @@ const REFUSALS_MAX: usize = 64;
 pub(crate) struct Places {
     free: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
-#[derive(Clone)]
 struct Counts {
     open: Gauge,
     tunnels: Gauge,
@@ -38,7 +37,8 @@ impl Places {
             ),
         };
         let count = count.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(count)), refusals: Arc::new(Semaphore::new(REFUSALS_MAX)), counts }
+        let (free, refusals) = (Arc::new(Semaphore::new(count)), Arc::new(Semaphore::new(REFUSALS_MAX)));
+        Self { free, refusals, counts: Arc::new(counts) }
     }
 
     /// A place for a connection of the lane that waits for `running` at its end; `None` where there is none.
@@ -49,7 +49,7 @@ impl Places {
         };
         self.counts.open.inc();
         let turn = Arc::new(Turn::default());
-        Some(Hold { turn, counts: self.counts.clone(), _place: place, _running: running.token() })
+        Some(Hold { turn, counts: Arc::clone(&self.counts), _place: place, _running: running.token() })
     }
 
     /// The right to say why there is no place.
@@ -61,7 +61,7 @@ impl Places {
 /// One place. It goes with the socket, into a tunnel too: that is what has a shutdown wait for tunnels.
 pub(crate) struct Hold {
     turn: Arc<Turn>,
-    counts: Counts,
+    counts: Arc<Counts>,
     _place: OwnedSemaphorePermit,
     _running: TaskTrackerToken,
 }
@@ -73,7 +73,7 @@ impl Hold {
 
     /// What counts a tunnel once there is one.
     pub(crate) fn tunnels(&self) -> Tunnels {
-        Tunnels(self.counts.clone())
+        Tunnels(Arc::clone(&self.counts))
     }
 }
 
@@ -86,7 +86,7 @@ impl Drop for Hold {
     }
 }
 
-pub(crate) struct Tunnels(Counts);
+pub(crate) struct Tunnels(Arc<Counts>);
 
 impl Tunnels {
     /// The connection of `turn` speaks another protocol from here on.

@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::time::{sleep_until, timeout_at};
 use types::{Code, Fault, InvocationId};
-use wire::{Body, Call, Invoke, Matched, Shape};
+use wire::{Body, BoxFuture, Call, Invoke, Matched, Shape};
 
 /// Most headers of a request: what hyper's parser of HTTP/1.1 takes without a heap.
 pub(crate) const HEADERS_MAX: usize = 100;
@@ -64,11 +64,9 @@ impl Service {
         let grpc = request.version() == Version::HTTP_2 && problem::is_grpc(request.headers());
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
         let limit = if grpc { grpc::timeout(request.headers()) } else { None };
-        let walk = self.walk(request, id, peer, arrived, entry.as_deref_mut());
         let walked = match limit {
-            None => walk.await,
-            // Boxed: few have one, and all would be longer by it.
-            Some(limit) => Box::pin(within(arrived, limit, walk)).await,
+            None => self.walk(request, id, peer, arrived, entry.as_deref_mut()).await,
+            Some(limit) => self.walk_within(limit, request, id, peer, arrived, entry.as_deref_mut()).await,
         };
         let (mut response, fault) = match walked {
             Ok(response) if grpc => (grpc::translate(response), None),
@@ -88,11 +86,28 @@ impl Service {
             let mut answer = Answer::new(body);
             answer.entry = entry;
             answer.grpc = match limit {
-                Some(limit) => Grpc::Until(limit, Box::pin(sleep_until((arrived + limit).into()))),
+                Some(limit) => Grpc::Until(Box::new((limit, Box::pin(sleep_until((arrived + limit).into()))))),
                 None if grpc => Grpc::Yes,
                 None => Grpc::No,
             };
             answer
+        })
+    }
+
+    /// The walk, until the caller's own deadline. Boxed: few have one, and all others would be longer by it.
+    fn walk_within<'a>(
+        &'a self,
+        limit: Duration,
+        request: Request<Incoming>,
+        id: InvocationId,
+        peer: &'a Peer,
+        arrived: Instant,
+        entry: Option<&'a mut Entry>,
+    ) -> BoxFuture<'a, Result<Response<Body>, Fault>> {
+        let until = (arrived + limit).into();
+        Box::pin(async move {
+            let walked = timeout_at(until, self.walk(request, id, peer, arrived, entry)).await;
+            walked.unwrap_or_else(|_| Err(grpc::overdue(limit)))
         })
     }
 
@@ -220,15 +235,6 @@ impl Service {
         };
         Ok((Request::from_parts(parts, body), client))
     }
-}
-
-/// The walk, until the caller's own deadline.
-async fn within(
-    arrived: Instant,
-    limit: Duration,
-    walk: impl Future<Output = Result<Response<Body>, Fault>>,
-) -> Result<Response<Body>, Fault> {
-    timeout_at((arrived + limit).into(), walk).await.unwrap_or_else(|_| Err(grpc::overdue(limit)))
 }
 
 fn body_too_large(size: u64, max: u64) -> Fault {

@@ -7,7 +7,7 @@ use crate::{
     address::Address,
     link::{
         body::{self, Source},
-        http::{cause, finish, refused},
+        http::{cause, finish, refused, told},
         limit,
         upload::{self, Why},
         vitals::Vitals,
@@ -167,12 +167,6 @@ impl Inner {
             _ => fault,
         }
     }
-}
-
-/// The error with what lies below it.
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |all, next| format!("{all}: {next}"))
 }
 
 impl Link for H2cLink {

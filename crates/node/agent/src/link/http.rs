@@ -259,6 +259,10 @@ impl Inner {
         if let Some(fault) = cause(&error) {
             return fault;
         }
+        if error.is_user() {
+            // What we sent was the caller's body.
+            return Fault::new(Code::BadRequest, format!("the body broke off: {}", told(&error)));
+        }
         if error.is_parse() {
             return Fault::new(Code::ResponseInvalid, format!("the answer is no HTTP: {error}"));
         }
@@ -276,6 +280,12 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> 
         next = error.source();
     }
     None
+}
+
+/// The error with what lies below it.
+pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |all, next| format!("{all}: {next}"))
 }
 
 async fn attempt(conn: &mut Conn, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
