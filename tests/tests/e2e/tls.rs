@@ -72,7 +72,7 @@ impl House {
         let mut openssl = Command::new("openssl");
         openssl.args(["s_client", "-ign_eof", "-connect", &format!("127.0.0.1:{}", self.port)]).args(args);
         let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
-        let mut openssl = openssl.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
+        let openssl = openssl.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
         let request = b"GET /secret HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
         // It has gone already where the handshake failed.
         let _ = openssl.stdin.as_ref().unwrap().write_all(request);
