@@ -46,7 +46,9 @@ fn seen(text: &str) -> Value {
 fn a_request_is_read_in_one_way_only() {
     let platform = Platform::shared();
     platform.deploy(&Folder::node_server("sees", "", SEES));
-    let post = |headers: &str, body: &str| format!("POST /sees/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n{body}");
+    let post = |headers: &str, body: &str| {
+        format!("POST /sees/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n{body}")
+    };
     let get = |headers: &str| format!("GET /sees/x HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
     let smuggled = "GET /sees/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let chunk = "3\r\nabc\r\n0\r\n\r\n";
@@ -76,7 +78,11 @@ fn a_request_is_read_in_one_way_only() {
         ("chunks of HTTP/1.0", post("Transfer-Encoding: chunked\r\n", chunk).replace("HTTP/1.1", "HTTP/1.0"), 400),
         ("a size that is none", post("Transfer-Encoding: chunked\r\n", "0x3\r\nabc\r\n0\r\n\r\n"), 400),
         ("a negative size", post("Transfer-Encoding: chunked\r\n", "-1\r\nabc\r\n0\r\n\r\n"), 400),
-        ("a size that is too long", post("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n"), 400),
+        (
+            "a size that is too long",
+            post("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+            400,
+        ),
         ("a chunk that is longer than its size", post("Transfer-Encoding: chunked\r\n", "1\r\nabc\r\n0\r\n\r\n"), 400),
         // Heads.
         ("a line without a colon", get("Host: a\r\nnonsense\r\n"), 400),

@@ -60,7 +60,8 @@ fn grpc_is_told_what_went_wrong() {
     };
     // A client that says how long it waits, and waits longer: the platform ends the call.
     let url = format!("{}/t.Words/Wait", platform.gateway_url());
-    let args = ["-sS", "-D", "-", "--http2-prior-knowledge", "-H", "content-type: application/grpc", "-H", "te: trailers"];
+    let args =
+        ["-sS", "-D", "-", "--http2-prior-knowledge", "-H", "content-type: application/grpc", "-H", "te: trailers"];
     let mut curl = Command::new("curl");
     curl.args(args).args(["-H", "grpc-timeout: 300m", "--data-binary", "@-", &url]);
     let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -72,6 +73,38 @@ fn grpc_is_told_what_went_wrong() {
     for heard in ["nobody waits", "over, active: False"] {
         eventually(LIMIT, "the function heard that its callers left", || logged(heard));
     }
+}
+
+/// GOAWAY at a take-over: streams in flight end well, and a client goes on elsewhere without noticing.
+#[test]
+fn grpc_outlives_a_take_over() {
+    let mut platform = Platform::start();
+    let manifest = "protocol = \"h2c\"\ntimeout = \"100s\"\n[[trigger]]\nhttp = { path = \"/t.Words/*\" }";
+    platform.deploy(&Folder::python_server("words", manifest, WORDS).file("requirements.txt", "grpcio==1.85.3\n"));
+    let target = platform.gateway_url().strip_prefix("http://").unwrap().to_owned();
+    let mut client = python::Talk::start("grpc_talk.py", &[&target]);
+    assert_eq!(client.ask("say a"), "A");
+    let count = |client: &mut python::Talk| {
+        let told = client.ask("count");
+        let (ok, failed) = told.split_once(' ').unwrap();
+        assert!(failed.starts_with("0 "), "{told}");
+        ok.parse::<u64>().unwrap()
+    };
+    let admin = platform.admin();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually(LIMIT, "the heir serves its calls", || {
+                let metrics = admin.get("/metrics").ok().text();
+                client.ask("say b") == "B" && metrics.contains("mayfly_connections 1\n")
+            });
+            let before = count(&mut client);
+            eventually(LIMIT, "it goes on", || count(&mut client) > before + 20);
+            assert_eq!(client.ask("say c"), "C");
+            assert_eq!(client.ask("close"), "0 OK");
+        });
+        platform.take_over(Duration::from_secs(60));
+    });
+    count(&mut client);
 }
 
 /// SSE over HTTP/2: each event comes when it is sent.

@@ -25,9 +25,7 @@ pub struct Tunnel {
 impl Tunnel {
     /// What is wrong with it, as key and sentence.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
-        for (key, value, max) in
-            [("tunnel.timeout", self.timeout, TIMEOUT_MAX), ("tunnel.idle", self.idle, IDLE_MAX)]
-        {
+        for (key, value, max) in [("tunnel.timeout", self.timeout, TIMEOUT_MAX), ("tunnel.idle", self.idle, IDLE_MAX)] {
             if let Some(value) = value
                 && (value.0 == 0 || value > max)
             {

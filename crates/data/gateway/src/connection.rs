@@ -1,13 +1,7 @@
 //! One client connection: which protocol it speaks, served until it ends.
 
 use crate::{
-    answer::Answer,
-    caller::Peer,
-    hold::Hold,
-    patience::Patience,
-    service::Service,
-    streams::Streams,
-    turn::Guarded,
+    answer::Answer, caller::Peer, hold::Hold, patience::Patience, service::Service, streams::Streams, turn::Guarded,
 };
 use bytes::{Bytes, BytesMut};
 use chassis::Shutdown;
@@ -178,7 +172,10 @@ impl Connection {
             .keep_alive_timeout(PONG_MAX.min(self.head_timeout))
             // Twice what is taken, so that a head that is a little too long gets an answer of ours.
             .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall))), answer);
+            .serve_connection(
+                TokioIo::new(Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall))),
+                answer,
+            );
         tokio::select! {
             ended = &mut connection => ended,
             () = self.shutdown.cancelled() => {

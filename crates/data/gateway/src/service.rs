@@ -217,6 +217,7 @@ impl Service {
             headers::join_cookies(&mut parts.headers);
         }
         headers::of_request(&mut parts.headers, parts.extensions.get::<OnUpgrade>().is_some());
+        caller::remove_lookalikes(&mut parts.headers);
         let prefix = &parts.uri.path()[..found.strip];
         let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
         trace::ensure(&mut parts.headers, id);

@@ -17,7 +17,12 @@ use crate::{
     server,
 };
 use serde_json::json;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{signal::unix, task::JoinHandle};
 use types::{FunctionName, LogLine};
 use watch::Watch;

@@ -1,12 +1,12 @@
 //! HTTP/2 as it should be, and clients that mean harm.
 
 use super::{
-    House, held,
+    House,
     frames::{
-        CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, field,
-        frame, head,
+        CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+        field, frame, head,
     },
-    ok,
+    held, ok,
 };
 use crate::Options;
 use bytes::Bytes;
@@ -246,9 +246,11 @@ fn an_upload_that_nobody_reads_is_bounded() {
     client.send(&frame(HEADERS, END_HEADERS, 1, &head("POST", "/hello")));
     let _call = calls.recv_timeout(LIMIT).unwrap();
     let window = client.until(SETTINGS);
-    let window = window.payload.chunks(6).find(|one| one[..2] == [0, 4]).map(|one| {
-        u32::from_be_bytes(one[2..].try_into().unwrap()) as usize
-    });
+    let window = window
+        .payload
+        .chunks(6)
+        .find(|one| one[..2] == [0, 4])
+        .map(|one| u32::from_be_bytes(one[2..].try_into().unwrap()) as usize);
     let window = window.expect("a window for each stream");
     assert!(window <= 1 << 20, "{window}");
     for _ in 0..window / (16 << 10) {

@@ -21,7 +21,9 @@ fn serve_http2(listener: UnixListener) {
             let service = service_fn(|request: Request<Incoming>| {
                 std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())))
             });
-            tokio::spawn(async move { http2::Builder::new(Spawn).serve_connection(TokioIo::new(stream), service).await });
+            tokio::spawn(
+                async move { http2::Builder::new(Spawn).serve_connection(TokioIo::new(stream), service).await },
+            );
         }
     });
 }
@@ -69,7 +71,8 @@ async fn a_reader_that_is_too_slow_is_cut_and_blames_nobody() {
     });
     let response = house.call(&house.http(), Body::Empty, Shape::Http).await.unwrap();
     let mut body = response.into_body();
-    let mut next = async || std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await;
+    let mut next =
+        async || std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await;
     assert!(next().await.unwrap().is_ok());
     tokio::time::sleep(Duration::from_millis(250)).await;
     let error = loop {
