@@ -72,6 +72,40 @@ fn a_socket_outlives_a_deploy_and_a_take_over() {
     assert_eq!(open(&platform).ask("say c"), "two c");
 }
 
+/// A tunnel is a call: it counts against the function's limit, and no other call has its slot.
+#[test]
+fn an_open_socket_is_a_call() {
+    let platform = Platform::start();
+    platform.deploy(&echo("one", ""));
+    platform.mayfly(&["limit", "sockets", "1"]).ok();
+    let mut socket = open(&platform);
+    assert_eq!(socket.ask("say a"), "one a");
+    platform.gateway().get("/sockets/").problem(429, "function_limit");
+    assert_eq!(socket.ask("close"), "closed 1000");
+    // A plain request is what this server refuses by itself.
+    eventually(LIMIT, "its slot is free", || platform.gateway().get("/sockets/").status == 426);
+}
+
+/// After a deploy, the old revision's instance is kept for a while and then drained; that takes as long as its sockets.
+#[test]
+fn a_drained_instance_waits_for_its_socket() {
+    let platform = Platform::start();
+    platform.deploy(&echo("one", ""));
+    let mut socket = open(&platform);
+    assert_eq!(socket.ask("say a"), "one a");
+    platform.deploy(&echo("two", ""));
+    // 30 s for a rollback, and the `timeout` of calls with its slack: then it was cut, before there were tunnels' own.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(45) {
+        assert_eq!(socket.ask("say b"), "one b", "after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(socket.ask("close"), "closed 1000");
+    eventually(LIMIT, "then the instance ends", || {
+        platform.instances("sockets").iter().all(|instance| instance["revision"] != "sockets@1")
+    });
+}
+
 /// The end of the grace: a function that has something to say to its clients is asked to end while they still hear it.
 #[test]
 fn at_the_end_of_the_grace_sockets_end_well() {
