@@ -311,7 +311,7 @@ mod tests {
         }
         let degrade = "resilience.degrade.answer";
         let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
-        for table in tables.into_iter().chain(["access", "rate", "cors", "build", "canary"]) {
+        for table in tables.into_iter().chain(["access", "rate", "cors", "build", "canary", "tunnel"]) {
             let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
             let text = format!("{header}unheard = 1\n");
             let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();
