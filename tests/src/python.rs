@@ -3,8 +3,9 @@
 use crate::spawn;
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 /// Versions are pinned: a test that fails tomorrow fails for a reason of ours.
@@ -24,6 +25,46 @@ pub fn run(script: &str, args: &[&str]) -> String {
     let (out, err) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{} {args:?}: {}\n{out}\n{err}", script.display(), output.status);
     out
+}
+
+/// A script of `tests/clients` that is told what to do line by line, and answers each with a line.
+pub struct Talk {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    /// # Panics
+    /// Where it does not start.
+    pub fn start(script: &str, args: &[&str]) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+        let mut command = Command::new("python3");
+        command.arg(&script).args(args).env("PYTHONPATH", installed());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = spawn::spawn(command).unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        let (orders, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, orders, answers }
+    }
+
+    /// The answer to an order; empty where it has ended.
+    ///
+    /// # Panics
+    /// Where it takes no more orders.
+    #[track_caller]
+    pub fn ask(&mut self, order: &str) -> String {
+        writeln!(self.orders, "{order}").expect("it takes orders");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("it answers");
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// The folder with the clients. Tests of several processes install it once.

@@ -1,7 +1,14 @@
 //! HTTPS: certificates by name, both protocols by ALPN, and a reload that nobody notices.
 
 use mayfly_tests::{Folder, Platform, Start, until};
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 const SAYS: &str = "const http = require('node:http');\n\
     http.createServer((q, r) => r.end(q.headers['x-forwarded-proto'] + ' ' + q.headers.host)).listen(process.env.MAYFLY_SOCKET);\n";
@@ -29,6 +36,10 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
         let certs = tempfile::tempdir().unwrap();
         certificate(certs.path(), "default", "fallback.example");
         certificate(certs.path(), "a", "a.example");
@@ -36,7 +47,7 @@ impl House {
         // A free port of this moment: `up --json` names the one for TLS only in its line.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let args = ["--tls-certs", certs.path().to_str().unwrap(), "--tls-listen", &format!("127.0.0.1:{port}")];
-        let args = args.map(str::to_owned).to_vec();
+        let args = args.iter().chain(more).map(|arg| (*arg).to_owned()).collect();
         let platform = Platform::start_with(Start { args, ..Start::default() });
         platform.deploy(&Folder::node_server("secret", "", SAYS));
         Self { platform, certs, port }
@@ -54,6 +65,19 @@ impl House {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
+    }
+
+    /// What openssl's client says about a connection on which it asks for `/secret`.
+    fn openssl(&self, args: &[&str]) -> String {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-ign_eof", "-connect", &format!("127.0.0.1:{}", self.port)]).args(args);
+        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+        let openssl = openssl.stdin(stdin).stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
+        let request = b"GET /secret HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+        // It has gone already where the handshake failed.
+        let _ = openssl.stdin.as_ref().unwrap().write_all(request);
+        let output = openssl.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The name in the certificate that a handshake without a known name gets.
@@ -94,7 +118,6 @@ fn certificates_change_under_a_running_connection() {
     let (mut ask, mut answers) = (open.stdin.take().unwrap(), open.stdout.take().unwrap());
     let request = b"GET /secret HTTP/1.1\r\nhost: a.example\r\n\r\n";
     let mut exchange = || {
-        use std::io::{Read, Write};
         ask.write_all(request).unwrap();
         let (mut seen, mut buffer) = (String::new(), [0; 1024]);
         while !seen.ends_with("https a.example") {
@@ -123,4 +146,47 @@ fn certificates_change_under_a_running_connection() {
     assert!(metrics.contains("mayfly_tls_reload_failures_total 1"), "{metrics}");
     let _ = open.kill();
     let _ = open.wait();
+}
+
+/// TLS 1.2 and 1.3 and nothing older; a client that comes again resumes its session, and needs no place here for that.
+#[test]
+fn versions_are_new_and_sessions_are_resumed() {
+    let house = House::new();
+    let session = house.certs.path().join("session");
+    let session = session.to_str().unwrap();
+    for (version, named) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let first = house.openssl(&[version, "-sess_out", session]);
+        assert!(first.contains("https a.example") && first.contains(&format!("New, {named}")), "{first}");
+        let second = house.openssl(&[version, "-sess_in", session]);
+        assert!(second.contains("https a.example") && second.contains(&format!("Reused, {named}")), "{second}");
+    }
+    for old in ["-tls1", "-tls1_1"] {
+        // Even for a client that would: its own level is lowered.
+        let refused = house.openssl(&[old, "-cipher", "ALL:@SECLEVEL=0"]);
+        assert!(!refused.contains("https a.example"), "{old}: {refused}");
+    }
+}
+
+/// A handshake that is not made ends after its time, and has its place among the connections until then.
+#[test]
+fn half_handshakes_are_bounded_in_time_and_number() {
+    let house = House::with(&["--head-timeout", "1s", "--connections-max", "3"]);
+    let connect = || TcpStream::connect(format!("127.0.0.1:{}", house.port)).unwrap();
+    // Nothing, and the beginning of a record.
+    let (mut silent, mut begun) = (connect(), connect());
+    begun.write_all(&[22, 3, 1]).unwrap();
+    let third = connect();
+    let metric = |line: &str| house.platform.admin().get("/metrics").ok().text().lines().any(|found| found == line);
+    until(Duration::from_secs(10), "all places are taken", || metric("mayfly_connections 3").then_some(()));
+    let since = Instant::now();
+    let mut fourth = connect();
+    assert_eq!(fourth.read(&mut [0; 16]).unwrap_or(0), 0, "closed at once: there is no place");
+    assert!(metric("mayfly_connections_refused_total 1"));
+    for stream in [&mut silent, &mut begun] {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0, "it ended");
+    }
+    assert!(since.elapsed() < Duration::from_secs(15));
+    drop(third);
+    until(Duration::from_secs(10), "there is place again", || house.curl("a.example", "a", &[]).ok());
 }

@@ -74,6 +74,7 @@ codes! {
     PreconditionFailed "precondition_failed" 412 Caller false "It changed since you read it: read it again and repeat the change with the new ETag.",
     RequestTooLarge "request_too_large" 413 Caller false "The body is over the function's `request_max`.",
     UriTooLong "uri_too_long" 414 Caller false "Send a shorter URL; long values belong into the body.",
+    DeadlineExceeded "deadline_exceeded" 504 Caller false "The time that the request itself gives (`grpc-timeout`) is over: give it more, or make the function faster.",
     HeadersTooLarge "headers_too_large" 431 Caller false "Send fewer or shorter headers.",
     AsyncUnavailable "async_unavailable" 501 Platform false "Asynchronous invocation is not part of this version; invoke it synchronously.",
 
@@ -106,6 +107,7 @@ codes! {
     TenantLimit "tenant_limit" 429 Platform true "All functions together have as many calls at once as the platform allows: try again after `Retry-After`.",
     FunctionStopped "function_stopped" 429 Platform true "The function is stopped by a limit of 0: `mayfly limit NAME --none` lets calls through again.",
     CircuitOpen "circuit_open" 503 Function true "Too many of the last calls failed, so none is tried for a while: `mayfly logs NAME` says why they failed.",
+    ConnectionsExhausted "connections_exhausted" 503 Platform true "The gateway has as many connections as it takes: try again after `Retry-After`, or raise `--connections-max`.",
     StorageFull "storage_full" 507 Platform true "The platform's disk is full: free space in the data directory.",
     ShuttingDown "shutting_down" 503 Platform true "The platform is stopping: try again after `Retry-After`.",
     Unavailable "unavailable" 503 Platform true "A part of the platform does not answer: try again after `Retry-After`.",

@@ -23,6 +23,7 @@ pub mod scale;
 pub mod scaling;
 pub mod spec;
 pub mod traffic;
+pub mod tunnel;
 pub mod unit;
 
 pub use canary::Canary;
@@ -35,4 +36,5 @@ pub use protocol::Protocol;
 pub use record::{Alias, Deployment, Function, Invocation, LogLine, Revision, Route};
 pub use scale::Scale;
 pub use spec::{Contract, Runtime, Spec};
+pub use tunnel::Tunnel;
 pub use unit::{Bytes, Millis, Timestamp};

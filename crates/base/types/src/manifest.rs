@@ -12,6 +12,7 @@ use crate::{
     scale::Scale,
     spec::{Contract, Runtime, Spec},
     traffic::Traffic,
+    tunnel::Tunnel,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,8 @@ pub struct Manifest {
     /// How a deploy moves the traffic: no part of what the revision is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,6 +176,7 @@ impl Manifest {
         if let Some(canary) = &self.canary {
             canary.check().map_err(|(key, why)| invalid(key, why))?;
         }
+        self.check_tunnel(contract)?;
         self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
@@ -180,6 +184,14 @@ impl Manifest {
             return Err(invalid("ready_path", format!("`{path}` does not begin with '/'")));
         }
         self.triggers.iter().try_for_each(|Trigger::Http(http)| http.check())
+    }
+
+    fn check_tunnel(&self, contract: Contract) -> Result<(), Fault> {
+        let Some(tunnel) = &self.tunnel else { return Ok(()) };
+        if contract != Contract::Http || self.protocol == Some(Protocol::H2c) {
+            return Err(invalid("tunnel", "tunnels are for servers, contract `http` with HTTP/1.1"));
+        }
+        tunnel.check().map_err(|(key, why)| invalid(key, why))
     }
 
     fn check_env(&self) -> Result<(), Fault> {
@@ -232,6 +244,7 @@ impl Manifest {
             stop_grace: self.stop_grace.unwrap_or(Millis::secs(10)),
             traffic: self.traffic.clone(),
             resilience: self.resilience.clone(),
+            tunnel: self.tunnel,
             edge: Some(self.edge()).filter(|edge| !edge.is_empty()).map(Box::new),
         }
     }
@@ -301,7 +314,9 @@ mod tests {
         }
         let degrade = "resilience.degrade.answer";
         let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
-        for table in tables.into_iter().chain(["canary", "access", "access.jwt", "rate", "cors", "http", "build"]) {
+        for table in
+            tables.into_iter().chain(["canary", "access", "access.jwt", "rate", "cors", "http", "build", "tunnel"])
+        {
             let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
             let text = format!("{header}unheard = 1\n");
             let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();

@@ -6,6 +6,7 @@ use crate::{
     resilience::Resilience,
     scale::Scale,
     traffic::Traffic,
+    tunnel::Tunnel,
     unit::{Bytes, Millis},
 };
 use serde::{Deserialize, Serialize};
@@ -138,7 +139,17 @@ pub struct Spec {
     /// What happens under too much load and when calls fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resilience: Option<Resilience>,
+    /// How long a connection that changed its protocol may stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
     /// What the gateway does for it; `None` is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<Box<Edge>>,
+}
+
+impl Spec {
+    /// The longest that a call can take, a tunnel among them.
+    pub fn call_max(&self) -> Millis {
+        self.tunnel.and_then(|tunnel| tunnel.timeout).map_or(self.timeout, |timeout| timeout.max(self.timeout))
+    }
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use types::{Code, Fault, InstanceId, Revision};
 use wire::{Ensured, Hold, Load, Started, Stop};
 
-/// Longest drain of an instance on top of its revision's timeout.
+/// Longest drain of an instance on top of its revision's longest call.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
 
 fn stopping() -> Fault {
@@ -101,7 +101,7 @@ impl Fleet {
     }
 
     async fn drain_and_stop(&self, revision: &Revision, id: InstanceId, how: Stop) {
-        let limit = revision.spec.timeout.duration() + DRAIN_SLACK;
+        let limit = revision.spec.call_max().duration() + DRAIN_SLACK;
         if tokio::time::timeout(limit, self.0.directory.drain(id)).await.is_err() {
             tracing::warn!(instance = %id, "its calls did not end in time");
         }

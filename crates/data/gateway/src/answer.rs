@@ -1,13 +1,15 @@
 //! An answer's body on its way to the client: tells when it is over, and ends a gRPC call as gRPC ends.
 
-use crate::{access::Entry, problem, turn::Turn};
+use crate::{access::Entry, grpc, problem, streams::Sending, turn::Turn};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
+use tokio::time::Sleep;
 use types::Fault;
 use wire::{Body, BodyError};
 
@@ -16,16 +18,27 @@ pub(crate) struct Answer {
     body: Body,
     /// Of the HTTP/1.1 connection that it goes to.
     pub(crate) turn: Option<Arc<Turn>>,
+    /// Of the HTTP/2 stream that it goes to.
+    pub(crate) sending: Option<Arc<Sending>>,
     /// The line of the access log, written when the body is over.
     pub(crate) entry: Option<Box<Entry>>,
-    /// A body that breaks off ends with the trailers that gRPC knows.
-    pub(crate) grpc: bool,
+    pub(crate) grpc: Grpc,
     broken: bool,
+}
+
+/// A body that breaks off ends with the trailers that gRPC knows.
+#[derive(Default)]
+pub(crate) enum Grpc {
+    #[default]
+    No,
+    Yes,
+    /// Its caller gave it this long, and so far.
+    Until(Box<(Duration, Pin<Box<Sleep>>)>),
 }
 
 impl Answer {
     pub(crate) fn new(body: Body) -> Self {
-        Self { body, turn: None, entry: None, grpc: false, broken: false }
+        Self { body, turn: None, sending: None, entry: None, grpc: Grpc::No, broken: false }
     }
 }
 
@@ -37,13 +50,28 @@ impl http_body::Body for Answer {
         if self.broken {
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(sending) = &self.sending {
+            sending.asked();
+        }
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let Grpc::Until(until) = &mut self.grpc else { return Poll::Pending };
+                ready!(until.1.as_mut().poll(cx));
+                Some(Err(grpc::overdue(until.0).into()))
+            }
+        };
         if let Some(entry) = &mut self.entry {
             entry.frame(&frame);
         }
+        if let (Some(sending), Some(Ok(_))) = (&self.sending, &frame) {
+            sending.given();
+        }
         match frame {
-            Some(Err(error)) if self.grpc => {
+            Some(Err(error)) if !matches!(self.grpc, Grpc::No) => {
                 self.broken = true;
+                // What is left of it is nobody's any more: the function hears so now, not when the client has left.
+                self.body = Body::Empty;
                 let fault = error.downcast::<Fault>().map_or_else(Fault::internal, |fault| *fault);
                 Poll::Ready(Some(Ok(Frame::trailers(problem::grpc_status(&fault)))))
             }

@@ -101,6 +101,19 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &Trusted,
     ip
 }
 
+/// Takes off what reads like one of the headers here where '_' is read as '-': CGI, WSGI and PHP do so, and a stranger's
+/// `X_Forwarded_For` would be taken for ours.
+pub(crate) fn remove_lookalikes(headers: &mut HeaderMap) {
+    let alike = |name: &&HeaderName| name.as_str().contains('_') && says_who(&name.as_str().replace('_', "-"));
+    while let Some(name) = headers.keys().find(alike).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn says_who(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name.starts_with("mayfly-") || ["forwarded", "x-real-ip"].contains(&name)
+}
+
 fn begin_chain(headers: &mut HeaderMap, peer: &Peer) -> IpAddr {
     headers.insert(FORWARDED_FOR, peer.text.clone());
     headers.insert(FORWARDED_PROTO, peer.scheme());
@@ -234,6 +247,16 @@ mod tests {
             let got = forwarded(&mut headers, &peer, &trusted, "");
             assert_eq!(got, want.parse::<IpAddr>().unwrap(), "{header}: {value} from {}", peer.ip);
         }
+    }
+
+    #[test]
+    fn lookalikes_go_and_others_stay() {
+        let names =
+            ["x_forwarded_for", "x_forwarded-proto", "x_real_ip", "mayfly_request_id", "x-forwarded-for", "my_own"];
+        let pair = |name: &str| (name.parse().unwrap(), HeaderValue::from_static("1"));
+        let mut headers: HeaderMap = names.into_iter().map(pair).collect();
+        remove_lookalikes(&mut headers);
+        assert_eq!(headers, HeaderMap::from_iter(["x-forwarded-for", "my_own"].map(pair)));
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use crate::{
     answer::Answer,
     caller::Peer,
+    hold::Hold,
+    patience::Patience,
     rest::{self, Quiet, REST_MAX},
     service::Service,
-    turn::{Guarded, Turn},
+    streams::Streams,
+    turn::Guarded,
 };
 use bytes::{Bytes, BytesMut};
 use chassis::Shutdown;
@@ -32,8 +35,14 @@ const AHEAD: usize = 1024;
 /// ahead is what is held for it.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// A client that says nothing on HTTP/2 is asked whether it is still there.
-const PING_AFTER: Duration = Duration::from_secs(30);
+/// Bytes of one answer that wait for the client's window.
+const SEND_BUFFER: usize = 64 << 10;
+/// Streams that a client opened and reset before they were looked at, and that we reset for what it sent: what is over
+/// that ends the connection ("rapid reset", CVE-2023-44487).
+const RESETS_MAX: usize = 20;
+const OWN_RESETS_MAX: usize = 256;
+/// A client that says nothing on HTTP/2 for as long as a head may take is asked whether it is still there. One that is
+/// in the midst of a head cannot answer.
 const PONG_MAX: Duration = Duration::from_secs(20);
 
 /// After an answer that ends a connection, what the client still sends is read and thrown away: a reset in its midst
@@ -54,6 +63,7 @@ pub(crate) struct Connection {
     pub(crate) head_timeout: Duration,
     /// At a shutdown, for the next request of an idle connection.
     pub(crate) linger: Duration,
+    pub(crate) stall: Duration,
     pub(crate) head_max: usize,
     pub(crate) streams_max: u32,
     /// Where the requests of HTTP/2 run.
@@ -62,23 +72,10 @@ pub(crate) struct Connection {
     pub(crate) hurry: Shutdown,
 }
 
-/// Spawns the requests of HTTP/2 beside their connection.
-#[derive(Clone)]
-struct Streams(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn(async move { drop(stream.await) });
-    }
-}
-
 impl Connection {
-    /// Serves until the client leaves, or the shutdown has let its requests end.
-    pub(crate) async fn serve<IO>(self, mut io: IO, told: Option<Protocol>)
+    /// Serves until the client leaves, or the shutdown has let its requests end. A tunnel takes the socket with it, and
+    /// `hold` with the socket.
+    pub(crate) async fn serve<IO>(self, mut io: IO, told: Option<Protocol>, hold: Hold)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -97,26 +94,26 @@ impl Connection {
             }
         };
         let ended = match protocol {
-            Protocol::Http1 => self.http1(io, ahead).await,
-            Protocol::Http2 => self.http2(io, ahead).await,
+            Protocol::Http1 => self.http1(io, ahead, hold).await,
+            Protocol::Http2 => self.http2(io, ahead, hold).await,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke");
         }
     }
 
-    async fn http1<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    async fn http1<IO>(&self, io: IO, ahead: Bytes, hold: Hold) -> hyper::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let turn = Arc::new(Turn::default());
+        let (turn, tunnels) = (hold.turn(), hold.tunnels());
         let answer = service_fn(|request: Request<Incoming>| {
             turn.begin();
-            let (turn, answer) = (&turn, self.service.answer(request, &self.peer));
+            let (turn, tunnels, answer) = (&turn, &tunnels, self.service.answer(request, &self.peer));
             async move {
                 let mut response = answer.await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    turn.over();
+                    tunnels.open(turn);
                     return Ok::<Response<Answer>, Infallible>(response);
                 }
                 if self.shutdown.is_cancelled() {
@@ -126,7 +123,7 @@ impl Connection {
                 Ok(response)
             }
         });
-        let mut io = Guarded::new(io, ahead, Arc::clone(&turn), self.head_max);
+        let mut io = Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall));
         loop {
             // Boxed, so that a rest gives its room back.
             let mut connection = Box::new(
@@ -202,28 +199,39 @@ impl Connection {
         let _hurried = timeout(self.linger, self.hurry.cancelled()).await;
     }
 
-    async fn http2<IO>(&self, io: IO, ahead: Bytes) -> hyper::Result<()>
+    async fn http2<IO>(&self, io: IO, ahead: Bytes, hold: Hold) -> hyper::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Of one connection: nobody's turn is told from another's, and h2 writes all frames itself.
-        let turn = Arc::new(Turn::default());
-        turn.over();
+        hold.turn().over();
         let peer = Arc::new(self.peer.clone());
+        let streams = Streams::new(self.streams.clone(), self.stall);
+        let next = streams.clone();
         let answer = service_fn(|request: Request<Incoming>| {
-            let (service, peer) = (Arc::clone(&self.service), Arc::clone(&peer));
-            async move { Ok::<Response<Answer>, Infallible>(service.answer(request, &peer).await) }
+            let (service, peer, sending) = (Arc::clone(&self.service), Arc::clone(&peer), next.next());
+            async move {
+                let mut response = service.answer(request, &peer).await;
+                response.body_mut().sending = Some(sending);
+                Ok::<Response<Answer>, Infallible>(response)
+            }
         });
-        let connection = http2::Builder::new(Streams(self.streams.clone()))
+        let connection = http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.streams_max)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(PONG_MAX)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(OWN_RESETS_MAX)
+            .keep_alive_interval(self.head_timeout)
+            .keep_alive_timeout(PONG_MAX.min(self.head_timeout))
             // Twice what is taken, so that a head that is a little too long gets an answer of ours.
             .max_header_list_size(u32::try_from(self.head_max * 2).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(Guarded::new(io, ahead, turn, self.head_max)), answer);
+            .serve_connection(
+                TokioIo::new(Guarded::new(io, ahead, hold, self.head_max, Patience::new(self.stall))),
+                answer,
+            );
         // The task of an HTTP/1.1 connection has the room of both.
         let mut connection = Box::new(connection);
         tokio::select! {
@@ -274,6 +282,7 @@ mod tests {
     use crate::{
         caller::Trusted,
         edge::Issuers,
+        hold::Places,
         options::Options,
         routes::{Newest, Routes},
         service::Shared,
@@ -289,6 +298,10 @@ mod tests {
         }
     }
 
+    fn hold() -> Hold {
+        Places::new(1, &chassis::metrics::Metrics::default()).take(&TaskTracker::new()).unwrap()
+    }
+
     fn connection() -> Connection {
         let options = Options::default();
         let routes = Routes::new(Newest::new(watch::Sender::default().subscribe()));
@@ -299,6 +312,7 @@ mod tests {
             peer: Peer::new([127, 0, 0, 1].into(), false, &Trusted::default()),
             head_timeout: options.head_timeout,
             linger: options.linger,
+            stall: options.stall,
             head_max: options.head_max,
             streams_max: options.streams_max,
             streams: TaskTracker::new(),
@@ -320,7 +334,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_rests_wakes_and_is_closed_when_nothing_more_is_said() {
         let (near, mut far) = tokio::io::duplex(4096);
-        let served = tokio::spawn(connection().serve(near, None));
+        let served = tokio::spawn(connection().serve(near, None, hold()));
         // At once, in its sleep, in the midst of a head when others would go to sleep, and two at a time.
         for (before, pieces, pause) in [
             (0, ["GET /a HTTP/1.1\r\n", "\r\n"], 0),
@@ -344,7 +358,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_not_waited_for_for_ever() {
         let (near, mut far) = tokio::io::duplex(4096);
-        let served = tokio::spawn(connection().serve(near, None));
+        let served = tokio::spawn(connection().serve(near, None, hold()));
         assert!(ask(&mut far, ["GET /a HTTP/1.1\r\n", "\r\n"], 0).await.starts_with("HTTP/1.1 404"));
         let begun = Instant::now();
         for _ in 0..9 {
@@ -361,7 +375,7 @@ mod tests {
     #[test]
     fn a_connection_without_a_request_is_small() {
         let (near, _far) = tokio::io::duplex(64);
-        let size = size_of_val(&connection().serve(near, None));
+        let size = size_of_val(&connection().serve(near, None, hold()));
         assert!(size <= 1536, "{size} bytes");
     }
 

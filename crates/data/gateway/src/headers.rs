@@ -16,26 +16,52 @@ const KEY_ID: HeaderName = HeaderName::from_static("mayfly-key-id");
 const OURS: [HeaderName; 3] = [PATH_PARAMETERS, JWT_CLAIMS, KEY_ID];
 
 /// Headers that speak of one connection only (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
-    header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHORIZATION,
 ];
 
+/// Headers that no `Connection` can take away: who called, and whom, is not the client's to hide from the function.
+const KEPT: [&str; 8] = [
+    "host",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "content-length",
+];
+
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(named) = headers.get(header::CONNECTION).cloned() {
-        for name in named.to_str().unwrap_or("").split(',') {
-            if let Ok(name) = name.trim().parse::<HeaderName>() {
-                headers.remove(name);
-            }
+    if let Some(first) = headers.get(header::CONNECTION).cloned() {
+        remove_named(headers, &first);
+        for more in headers.get_all(header::CONNECTION).iter().skip(1).cloned().collect::<Vec<_>>() {
+            remove_named(headers, &more);
         }
+    }
+    // A length beside an encoding is void (RFC 9112 §6.3), and would become the length of what goes on.
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        headers.remove(header::CONTENT_LENGTH);
     }
     for name in HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+/// Takes off what a line of `Connection` names.
+fn remove_named(headers: &mut HeaderMap, line: &HeaderValue) {
+    for name in line.to_str().unwrap_or("").split(',') {
+        if let Ok(name) = name.trim().parse::<HeaderName>()
+            && !KEPT.contains(&name.as_str())
+            && name != header::CONNECTION
+        {
+            headers.remove(name);
+        }
     }
 }
 
@@ -46,6 +72,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 pub(crate) fn of_request(headers: &mut HeaderMap, upgrade: bool) {
     let trailers = headers.get(header::TE).is_some_and(|te| has_token(te, "trailers"));
     let protocol = if upgrade { headers.get(header::UPGRADE).cloned() } else { None };
+    // HTTP/2 behind our back would be calls that nobody routes, checks or counts (RFC 9113 §3.1: obsolete).
+    let protocol = protocol.filter(|protocol| !has_token(protocol, "h2c"));
     remove_hop_by_hop(headers);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -65,13 +93,17 @@ pub(crate) fn of_response(headers: &mut HeaderMap, status: StatusCode) {
     }
 }
 
-/// HTTP/2 names the host in `:authority` and may split cookies; functions read HTTP/1.1 (RFC 9113 §8.3.1, §8.2.3).
-pub(crate) fn as_http1(headers: &mut HeaderMap, uri: &Uri) {
+/// What the target says about the host counts, not the header (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+pub(crate) fn take_host(headers: &mut HeaderMap, uri: &Uri) {
     if let Some(authority) = uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         headers.insert(header::HOST, host);
     }
+}
+
+/// HTTP/2 may split cookies; functions read HTTP/1.1 (RFC 9113 §8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
     if cookies.by_ref().nth(1).is_some() {
         let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -149,11 +181,15 @@ mod tests {
     fn a_connections_own_headers_stay_behind() {
         for (sent, upgrade, want) in [
             (&[("connection", "keep-alive, x-mine"), ("keep-alive", "1"), ("x-mine", "1")][..], true, &[][..]),
+            (&[("connection", "x-a"), ("connection", "x-b"), ("x-a", "1"), ("x-b", "1")], true, &[]),
+            (&[("connection", "host, x-forwarded-for"), ("host", "a")], true, &[("host", "a")]),
+            (&[("transfer-encoding", "chunked"), ("content-length", "3")], true, &[]),
             (&[("te", "gzip")], true, &[]),
             (&[("te", "gzip, trailers")], true, &[("te", "trailers")]),
             (&[("te", "trailers;q=1")], true, &[("te", "trailers")]),
             (&[("connection", "upgrade"), ("upgrade", "websocket")], true, &[("upgrade", "websocket")]),
-            (&[("connection", "upgrade"), ("upgrade", "h2c")], false, &[]),
+            (&[("connection", "upgrade"), ("upgrade", "websocket")], false, &[]),
+            (&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "x")], true, &[]),
             (&[("proxy-authorization", "x"), ("trailer", "x-sum")], true, &[("trailer", "x-sum")]),
         ] {
             let mut headers = map(sent);
@@ -176,7 +212,8 @@ mod tests {
     #[test]
     fn http2_becomes_what_functions_read() {
         let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("x", "1")]);
-        as_http1(&mut headers, &"https://a.example/x".parse().unwrap());
+        take_host(&mut headers, &"https://a.example/x".parse().unwrap());
+        join_cookies(&mut headers);
         assert_eq!(headers, map(&[("cookie", "a=1; b=2"), ("x", "1"), ("host", "a.example")]));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A request's walk is [`service::Service::walk`], one line for each layer. Connections are served on lanes
 //! ([`chassis::lane`]): a warm call never leaves the thread that accepted its connection. Reading order: [`serve`]
-//! accepts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2, [`rest`] is where nothing is said, [`service`] walks with [`caller`], [`trace`] and
-//! [`headers`], [`answer`] watches the body out.
+//! accepts and [`hold`] counts, [`tls`] decrypts, [`connection`] tells HTTP/1.1 from HTTP/2 ([`streams`]), [`rest`] is where
+//! nothing is said, [`service`] walks with [`target`], [`caller`], [`trace`] and [`headers`], [`answer`] watches the body out.
 //!
 //! **Invariant**: it knows nothing about stores, instances or contracts. It lives on the last snapshot that it was
 //! given and hands every call to [`wire::Invoke`].
@@ -13,13 +13,19 @@ mod answer;
 mod caller;
 mod connection;
 mod edge;
+mod grpc;
 mod headers;
+mod hold;
 mod options;
+mod patience;
 mod problem;
 mod rest;
 mod routes;
 mod serve;
 mod service;
+mod sockets;
+mod streams;
+mod target;
 mod tls;
 mod trace;
 mod turn;

@@ -6,7 +6,7 @@ use types::edge::Tempo;
 
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most client connections of one lane; the next ones wait in the kernel's queue.
+    /// Most client connections at once, tunnels among them; the next ones are told so and closed.
     pub connections_max: usize,
     /// Most requests at once on one HTTP/2 connection; a client is told so and keeps the rest back.
     pub streams_max: u32,
@@ -18,7 +18,9 @@ pub struct Options {
     pub url_max: usize,
     /// Largest request body, whatever the function's own limit is; larger ones get 413.
     pub body_max: Option<u64>,
-    /// Time for running requests to end at a shutdown.
+    /// Time in which a client has to take something of what is sent to it; then it is cut.
+    pub stall: Duration,
+    /// Time for running requests and tunnels to end at a shutdown.
     pub grace: Duration,
     /// At a shutdown, an idle connection stays this long, unless [`crate::Gateway::hurry`] is told: its client may be
     /// sending the next request this very moment. What comes is answered with `Connection: close`.
@@ -36,12 +38,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connections_max: 8192,
+            connections_max: 16_384,
             streams_max: 256,
             head_timeout: Duration::from_secs(30),
             head_max: 64 << 10,
             url_max: 16 << 10,
             body_max: None,
+            stall: Duration::from_secs(60),
             grace: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             trusted: Trusted::default(),

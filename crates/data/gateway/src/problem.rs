@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use types::{Code, Fault};
 use wire::Body;
 
-const ERROR: HeaderName = HeaderName::from_static("mayfly-error");
+pub(crate) const ERROR: HeaderName = HeaderName::from_static("mayfly-error");
 
 /// The problem document of `fault` (RFC 9457), with its code in a header for those who read no bodies.
 pub(crate) fn response(fault: &Fault) -> Response<Body> {
@@ -65,8 +65,12 @@ pub(crate) fn grpc_status(fault: &Fault) -> HeaderMap {
     headers
 }
 
-/// Source: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>. Who may try again is told UNAVAILABLE.
+/// Source: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>. Who may try again is told UNAVAILABLE, which its
+/// clients do by themselves; a quota is none of what a second attempt helps against.
 fn grpc_code(code: Code) -> u16 {
+    if let Code::RateLimited | Code::FunctionLimit | Code::TenantLimit | Code::FunctionStopped = code {
+        return 8; // RESOURCE_EXHAUSTED
+    }
     match code.status() {
         _ if code.retry() => 14, // UNAVAILABLE
         400 | 414 | 431 => 3,    // INVALID_ARGUMENT
@@ -109,6 +113,12 @@ mod tests {
             (Code::RequestTooLarge, "8"),
             (Code::Internal, "13"),
             (Code::HeadersTooLarge, "3"),
+            (Code::AccessDenied, "16"),
+            (Code::RateLimited, "8"),
+            (Code::FunctionLimit, "8"),
+            (Code::QueueFull, "14"),
+            (Code::DeadlineExceeded, "4"),
+            (Code::ShuttingDown, "14"),
         ] {
             let response = grpc(&Fault::new(code, "100 % of\nü"));
             assert_eq!(

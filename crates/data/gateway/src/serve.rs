@@ -5,20 +5,28 @@ use crate::{
     caller::Peer,
     connection::Connection,
     edge::Issuers,
+    hold::{Hold, Places},
     options::Options,
     routes::{Newest, Routes},
     service::{House, Service, Shared},
+    sockets,
     tls::{Certificates, Tls},
+    turn,
 };
 use chassis::{Lanes, Shutdown, metrics::Metrics, task};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
+    time::timeout,
 };
 use tokio_util::task::TaskTracker;
 use wire::{Invoke, Snapshots};
+
+/// Time for a client to hear that there is no place for it.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
 /// The gateway, ready to run.
 pub struct Gateway {
@@ -27,6 +35,7 @@ pub struct Gateway {
     invoke: Arc<dyn Invoke>,
     certificates: Option<Certificates>,
     log: Option<(access::Log, access::Writer)>,
+    places: Places,
     reload: Reload,
     hurry: Shutdown,
     issuers: Box<dyn FnOnce(Handle) -> Arc<Issuers> + Send>,
@@ -57,8 +66,9 @@ impl Gateway {
             options.certificates.as_deref().map(|folder| Certificates::open(folder, metrics)).transpose()?;
         let log = options.access_log.as_deref().map(|path| access::Log::start(path, metrics)).transpose()?;
         let issuers = Box::new(Issuers::new(metrics));
+        let places = Places::new(options.connections_max, metrics);
         let (reload, hurry) = (Reload::default(), Shutdown::new());
-        Ok(Self { options, snapshots, invoke, certificates, log, reload, hurry, issuers })
+        Ok(Self { options, snapshots, invoke, certificates, log, places, reload, hurry, issuers })
     }
 
     /// Cancelled, it has idle connections closed at once after a shutdown: where nobody else takes new ones.
@@ -82,8 +92,10 @@ impl Gateway {
         // Issuers are asked on this runtime, not on a lane.
         let issuers = (self.issuers)(Handle::current());
         let shared = Shared { invoke: self.invoke, issuers, house: House::of(&self.options), log: log.clone() };
+        for listener in &listeners {
+            sockets::prepare(&listener.socket)?;
+        }
         for index in 0..lanes.count() {
-            let places = Arc::new(Semaphore::new(self.options.connections_max));
             let routes = Routes::new(Arc::clone(&newest));
             let service = Arc::new(Service::new(&self.options, routes, shared.clone()));
             for listener in &listeners {
@@ -91,7 +103,7 @@ impl Gateway {
                 let lane = Lane {
                     options: self.options.clone(),
                     service: Arc::clone(&service),
-                    places: Arc::clone(&places),
+                    places: self.places.clone(),
                     tls,
                     shutdown: shutdown.clone(),
                     hurry: self.hurry.clone(),
@@ -148,8 +160,8 @@ async fn reloads(reload: Reload, certificates: Option<Certificates>, log: Option
 struct Lane {
     options: Options,
     service: Arc<Service>,
-    /// Shared by the listeners of the lane.
-    places: Arc<Semaphore>,
+    /// Of all lanes.
+    places: Places,
     tls: Option<Tls>,
     shutdown: Shutdown,
     hurry: Shutdown,
@@ -166,7 +178,10 @@ impl Lane {
                 () = self.shutdown.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer, place)) => self.serve(stream, peer, place, &connections),
+                Ok((stream, peer)) => match self.places.take(&connections) {
+                    Some(hold) => self.serve(stream, peer, hold, &connections),
+                    None => self.refuse(stream),
+                },
                 Err(error) => {
                     // Out of descriptors, most likely: give the running connections time to end.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -176,26 +191,35 @@ impl Lane {
         }
         drop(listener);
         connections.close();
-        if tokio::time::timeout(self.options.grace, connections.wait()).await.is_err() {
+        if timeout(self.options.grace, connections.wait()).await.is_err() {
             tracing::warn!(left = connections.len(), "the grace is over: connections are cut");
         }
         Ok(())
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Peer)> {
         let (stream, peer) = listener.accept().await?;
         // Answers go out in one piece; waiting for more would cost 40 ms (RFC 896 with delayed acks).
         stream.set_nodelay(true)?;
-        Ok((stream, Peer::new(peer.ip(), self.tls.is_some(), &self.options.trusted), place))
+        Ok((stream, Peer::new(peer.ip(), self.tls.is_some(), &self.options.trusted)))
     }
 
-    fn serve(&self, stream: TcpStream, peer: Peer, place: OwnedSemaphorePermit, connections: &TaskTracker) {
+    /// Says that there is no place; over TLS there is nothing that could be said without a handshake.
+    fn refuse(&self, stream: TcpStream) {
+        if self.tls.is_none()
+            && let Some(right) = self.places.refusal()
+        {
+            task::spawn("refuse a connection", refuse(stream, right));
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: Peer, hold: Hold, connections: &TaskTracker) {
         let connection = Connection {
             service: Arc::clone(&self.service),
             peer,
             head_timeout: self.options.head_timeout,
             linger: self.options.linger,
+            stall: self.options.stall,
             head_max: self.options.head_max,
             streams_max: self.options.streams_max,
             streams: connections.clone(),
@@ -203,18 +227,27 @@ impl Lane {
             hurry: self.hurry.clone(),
         };
         match self.tls.clone() {
-            None => connections.spawn(async move {
-                connection.serve(stream, None).await;
-                drop(place);
-            }),
+            None => connections.spawn(connection.serve(stream, None, hold)),
             Some(tls) => connections.spawn(async move {
-                match tokio::time::timeout(connection.head_timeout, tls.accept(stream)).await {
-                    Ok(Ok((stream, protocol))) => connection.serve(stream, protocol).await,
+                match timeout(connection.head_timeout, tls.accept(stream)).await {
+                    Ok(Ok((stream, protocol))) => connection.serve(stream, protocol, hold).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 }
-                drop(place);
             }),
         };
     }
+}
+
+/// Answers whatever is asked, and waits until the client has heard it: what it still sends would destroy the answer.
+async fn refuse(mut stream: TcpStream, right: OwnedSemaphorePermit) {
+    let told = async {
+        stream.write_all(&turn::no_place()).await?;
+        stream.shutdown().await?;
+        let mut sink = [0; 4096];
+        while stream.read(&mut sink).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(REFUSAL_MAX, told).await;
+    drop(right);
 }

@@ -2,24 +2,26 @@
 
 use crate::{
     access::{Entry, Log},
-    answer::Answer,
+    answer::{Answer, Grpc},
     caller::{self, Peer, Trusted},
     edge::{Asker, Context, Gate, Issuers, Refusal, Tenant, Verified, cors},
+    grpc,
     headers::{self, REQUEST_ID},
     options::Options,
     problem,
     routes::{Ask, Match, Routes},
-    trace, turn,
+    target, trace, turn,
 };
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::{
     net::IpAddr,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
+use tokio::time::{sleep_until, timeout_at};
 use types::{Code, Fault, InvocationId};
-use wire::{Body, Call, Invoke, Matched, Shape};
+use wire::{Body, BoxFuture, Call, Invoke, Matched, Shape};
 
 /// Most headers of a request: what hyper's parser of HTTP/1.1 takes without a heap.
 pub(crate) const HEADERS_MAX: usize = 100;
@@ -89,7 +91,13 @@ impl Service {
         let id = headers::request_id(request.headers());
         let grpc = problem::is_grpc_call(&request);
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
-        let (mut response, fault) = match self.walk(request, id, peer, arrived, entry.as_deref_mut()).await {
+        let limit = if grpc { grpc::timeout(request.headers()) } else { None };
+        let walked = match limit {
+            None => self.walk(request, id, peer, arrived, entry.as_deref_mut()).await,
+            Some(limit) => self.walk_within(limit, request, id, peer, arrived, entry.as_deref_mut()).await,
+        };
+        let (mut response, fault) = match walked {
+            Ok(response) if grpc => (grpc::translate(response), None),
             Ok(response) => (response, None),
             Err(fault) => {
                 tracing::debug!(%id, %fault, "refused");
@@ -105,8 +113,29 @@ impl Service {
         response.map(|body| {
             let mut answer = Answer::new(body);
             answer.entry = entry;
-            answer.grpc = grpc;
+            answer.grpc = match limit {
+                Some(limit) => Grpc::Until(Box::new((limit, Box::pin(sleep_until((arrived + limit).into()))))),
+                None if grpc => Grpc::Yes,
+                None => Grpc::No,
+            };
             answer
+        })
+    }
+
+    /// The walk, until the caller's own deadline. Boxed: few have one, and all others would be longer by it.
+    fn walk_within<'a>(
+        &'a self,
+        limit: Duration,
+        request: Request<Incoming>,
+        id: InvocationId,
+        peer: &'a Peer,
+        arrived: Instant,
+        entry: Option<&'a mut Entry>,
+    ) -> BoxFuture<'a, Result<Response<Body>, Fault>> {
+        let until = (arrived + limit).into();
+        Box::pin(async move {
+            let walked = timeout_at(until, self.walk(request, id, peer, arrived, entry)).await;
+            walked.unwrap_or_else(|_| Err(grpc::overdue(limit)))
         })
     }
 
@@ -118,8 +147,9 @@ impl Service {
         arrived: Instant,
         mut entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
-        // Nobody sends more than is sensible.
+        // Nobody sends more than is sensible, and everybody says where it goes.
         self.limits.check(&request)?;
+        target::check(&request)?;
         // Host, path, method and headers to an alias.
         let found = self.route(&request)?;
         if let Some(entry) = &mut entry {
@@ -222,10 +252,12 @@ impl Service {
         Caller { id, peer, verified, .. }: Caller<'_>,
     ) -> Result<(Request<Body>, IpAddr), Fault> {
         let (mut parts, body) = request.into_parts();
+        headers::take_host(&mut parts.headers, &parts.uri);
         if parts.version == Version::HTTP_2 {
-            headers::as_http1(&mut parts.headers, &parts.uri);
+            headers::join_cookies(&mut parts.headers);
         }
         headers::of_request(&mut parts.headers, parts.extensions.get::<OnUpgrade>().is_some());
+        caller::remove_lookalikes(&mut parts.headers);
         let prefix = &parts.uri.path()[..found.strip];
         let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
         trace::ensure(&mut parts.headers, id);

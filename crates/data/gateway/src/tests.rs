@@ -1,6 +1,9 @@
 //! The gateway on a real socket, with a fake dispatcher behind it.
 
 mod access;
+mod frames;
+mod http2;
+mod places;
 
 use crate::{Gateway, Listener, Options};
 use bytes::Bytes;
@@ -32,6 +35,7 @@ struct House {
     addr: SocketAddr,
     snapshots: watch::Sender<Arc<Snapshot>>,
     shutdown: Shutdown,
+    metrics: Metrics,
     runtime: tokio::runtime::Runtime,
     done: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -42,11 +46,19 @@ impl House {
         F: Fn(Call) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Response<Body>, Fault>> + Send + 'static,
     {
+        Self::with(Options { grace: Duration::from_secs(5), ..Options::default() }, answer)
+    }
+
+    fn with<F, R>(options: Options, answer: F) -> Self
+    where
+        F: Fn(Call) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Response<Body>, Fault>> + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&["hello"])));
-        let options = Options { grace: Duration::from_secs(5), ..Options::default() };
         let invoke = Arc::new(Fake(Box::new(move |call| Box::pin(answer(call)))));
-        let gateway = Gateway::new(options, receiver, invoke, &Metrics::default()).unwrap();
+        let metrics = Metrics::default();
+        let gateway = Gateway::new(options, receiver, invoke, &metrics).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
@@ -57,7 +69,7 @@ impl House {
             tokio::task::spawn_blocking(move || lanes.join()).await.unwrap();
             served
         });
-        Self { addr, snapshots, shutdown, runtime, done }
+        Self { addr, snapshots, shutdown, metrics, runtime, done }
     }
 
     fn send(&self, request: &str) -> TcpStream {
@@ -115,6 +127,23 @@ fn snapshot(functions: &[&str]) -> Snapshot {
         (name.clone(), Arc::new(FunctionView { name, aliases }))
     });
     Snapshot { functions: views.collect(), ..Snapshot::default() }
+}
+
+type Held = Box<dyn Fn(Call) -> BoxFuture<'static, Result<Response<Body>, Fault>> + Send + Sync>;
+
+/// Calls that wait for the test's word; each is told as it begins, and keeps its request until then.
+fn held() -> (Held, mpsc::Receiver<oneshot::Sender<&'static str>>) {
+    let (begun, calls) = mpsc::channel();
+    let answer = move |call: Call| -> BoxFuture<'static, Result<Response<Body>, Fault>> {
+        let (word, told) = oneshot::channel();
+        begun.send(word).unwrap();
+        Box::pin(async move {
+            let said = told.await.map_err(Fault::internal)?;
+            drop(call);
+            Ok(Response::new(Body::from(said)))
+        })
+    };
+    (Box::new(answer), calls)
 }
 
 async fn ok(_: Call) -> Result<Response<Body>, Fault> {

@@ -58,6 +58,8 @@ impl Certificates {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Sessions are resumed by tickets that the client keeps: nothing is stored for it here.
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(io::Error::other)?;
         let counter = |name, help| metrics.register(name, help, Counter::default());
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),

@@ -4,7 +4,7 @@
 //! problem document here, whoever found it, so [`Guarded`] writes one in its place. It knows such an answer by when it
 //! comes: while no request is open and everything before it has been flushed, nobody else writes.
 
-use crate::{headers, problem};
+use crate::{headers, hold::Hold, patience::Patience, problem};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body as _;
@@ -31,12 +31,14 @@ const HEAD: u8 = 0;
 const BUSY: u8 = 1;
 /// The answer has been handed over; some of it may not be flushed.
 const DONE: u8 = 2;
-/// The connection speaks another protocol now.
+/// What is written is not told apart any more.
 const OVER: u8 = 3;
 /// No request is open, everything is flushed, and nothing more has come.
 const IDLE: u8 = 4;
 /// Idle for so long that nothing is kept but the socket.
 const RESTING: u8 = 5;
+/// The connection speaks another protocol now.
+const TUNNEL: u8 = 6;
 /// Beside a state: it has not changed since the last look.
 const SEEN: u8 = 0x10;
 
@@ -60,6 +62,12 @@ impl Turn {
     }
     pub(crate) fn over(&self) {
         self.0.store(OVER, Ordering::Relaxed);
+    }
+    pub(crate) fn tunnel(&self) {
+        self.0.store(TUNNEL, Ordering::Relaxed);
+    }
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.state() == TUNNEL
     }
     pub(crate) fn flushed(&self) {
         if self.state() == DONE {
@@ -108,11 +116,14 @@ pub(crate) struct Guarded<IO> {
     /// The client has closed its side.
     ended: bool,
     head_max: usize,
+    patience: Patience,
+    /// The place among all connections, kept into a tunnel.
+    _hold: Hold,
 }
 
 impl<IO> Guarded<IO> {
-    pub(crate) fn new(io: IO, ahead: Bytes, turn: Arc<Turn>, head_max: usize) -> Self {
-        Self { io, ahead, turn, refusal: None, ended: false, head_max }
+    pub(crate) fn new(io: IO, ahead: Bytes, hold: Hold, head_max: usize, patience: Patience) -> Self {
+        Self { io, ahead, turn: hold.turn(), refusal: None, ended: false, head_max, patience, _hold: hold }
     }
 
     /// Goes on after a rest with what was read of the next head.
@@ -158,7 +169,17 @@ fn refusal(bytes: &[IoSlice<'_>], head_max: usize) -> Bytes {
             "this is no HTTP/1.1 request: its first line, a header or its length is broken",
         ),
     };
-    let mut response = problem::response(&fault);
+    closing(problem::response(&fault))
+}
+
+/// What a connection is told that has no place.
+pub(crate) fn no_place() -> Bytes {
+    let fault = Fault::new(Code::ConnectionsExhausted, "there are as many connections as there may be");
+    closing(problem::response(&fault))
+}
+
+/// The last answer of a connection, as it goes over the wire.
+fn closing(mut response: Response<Body>) -> Bytes {
     response.headers_mut().insert(headers::REQUEST_ID, headers::id_value(InvocationId::random()));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     written(&response)
@@ -210,10 +231,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match this.turn.is_idle() {
+        let written = match this.turn.is_idle() {
             true => this.poll_refuse(cx, &[IoSlice::new(buf)]),
             false => Pin::new(&mut this.io).poll_write(cx, buf),
-        }
+        };
+        this.patience.check(cx, written)
     }
 
     fn poll_write_vectored(
@@ -222,10 +244,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match this.turn.is_idle() {
+        let written = match this.turn.is_idle() {
             true => this.poll_refuse(cx, bufs),
             false => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.patience.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -234,7 +257,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        // TLS writes what it has when it flushes.
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.patience.check(cx, flushed))?;
         this.turn.flushed();
         Poll::Ready(Ok(()))
     }

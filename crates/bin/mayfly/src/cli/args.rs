@@ -52,7 +52,7 @@ pub struct Global {
 pub enum Verb {
     /// Start the whole platform in this process
     #[command(after_help = help::UP)]
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Run a folder on this machine and reload it on every save
     #[command(after_help = help::DEV)]
     Dev(DevArgs),
@@ -176,6 +176,21 @@ pub struct TrafficArgs {
     /// Most calls of all functions together, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub rate: Option<Tempo>,
+    /// Most client connections at once, WebSockets among them; the next ones get 503
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: u32,
+    /// Most requests at once on one HTTP/2 connection
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub streams_max: u32,
+    /// Time for a request's head to arrive, and for a TLS handshake; then the connection is closed
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub head_timeout: Millis,
+    /// A client that takes nothing of its answer for so long is cut
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub stall_timeout: Millis,
+    /// Time for running requests, streams and WebSockets to end when the platform stops or is taken over
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub grace: Millis,
     /// Write a line of JSON for each request to FILE, or to stdout for `-`; SIGHUP opens the file again
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -189,6 +204,11 @@ impl TrafficArgs {
             head_max: usize::try_from(self.head_max.0).unwrap_or(usize::MAX).max(8 << 10),
             url_max: usize::try_from(self.url_max.0).unwrap_or(usize::MAX),
             body_max: self.body_max.map(|max| max.0),
+            connections_max: usize::try_from(self.connections_max).unwrap_or(usize::MAX),
+            streams_max: self.streams_max,
+            head_timeout: self.head_timeout.duration(),
+            stall: self.stall_timeout.duration(),
+            grace: self.grace.duration(),
             trusted: gateway::Trusted(self.trusted_proxies.clone()),
             certificates: tls.tls_certs.clone(),
             access_log: self.access_log.clone(),

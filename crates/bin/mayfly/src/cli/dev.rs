@@ -17,11 +17,18 @@ use crate::{
     server,
 };
 use serde_json::json;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{signal::unix, task::JoinHandle};
 use types::{FunctionName, LogLine};
 use watch::Watch;
 
+/// For what runs when it is stopped.
+const GRACE: Duration = Duration::from_secs(2);
 const FREE_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
@@ -41,7 +48,8 @@ pub async fn run(screen: Screen, args: &DevArgs) -> Outcome {
         lanes: Some(1),
         take_over: false,
         tls_listen: FREE_PORT,
-        gateway: gateway::Options::default(),
+        // A page that is open in a browser keeps its WebSocket: who stops this does not wait for it.
+        gateway: gateway::Options { grace: GRACE, ..gateway::Options::default() },
         calls_max: None,
         wasm: sandbox_wasm::Options::default(),
         rehearse_outages: false,

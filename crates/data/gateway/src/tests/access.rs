@@ -81,13 +81,13 @@ fn house() -> (House, Seen) {
 }
 
 impl House {
-    fn with(&self, headers: &str) -> Reply {
+    fn asks(&self, headers: &str) -> Reply {
         let headers = if headers.is_empty() { String::new() } else { format!("\r\n{headers}") };
         self.ask(&format!("GET /hello HTTP/1.1{headers}"))
     }
 
     fn bearer(&self, token: &str) -> Reply {
-        self.with(&format!("authorization: Bearer {token}"))
+        self.asks(&format!("authorization: Bearer {token}"))
     }
 }
 
@@ -100,7 +100,7 @@ fn a_good_token_reaches_the_function_and_no_other_does() {
     let good = token(&issuer, "p256", json!({"scope": "read write", "name": "Älice"}));
     let forged = "mayfly-jwt-claims: eyJzdWIiOiJyb290In0\r\nmayfly-key-id: 1\r\nmayfly-path-parameters: id=1\r\n";
     for _ in 0..3 {
-        assert_eq!(house.with(&format!("{forged}authorization: bearer {good}")).status, 200);
+        assert_eq!(house.asks(&format!("{forged}authorization: bearer {good}")).status, 200);
         let parts = seen.lock().pop().unwrap();
         let told = parts.extensions.get::<Arc<Authorizer>>().unwrap();
         assert_eq!((&told.claims["sub"], told.scopes.join(" ").as_str()), (&json!("alice"), "read write"));
@@ -129,7 +129,7 @@ fn a_good_token_reaches_the_function_and_no_other_does() {
         (format!("authorization: Bearer {little}"), 403, "forbidden", "Bearer error=\"insufficient_scope\""),
         (format!("x-api-key: {good}"), 401, "access_denied", "Bearer"),
     ] {
-        let reply = house.with(&headers);
+        let reply = house.asks(&headers);
         assert_eq!((reply.status, reply.headers["mayfly-error"].as_str()), (status, code), "{headers}: {}", reply.body);
         assert!(reply.headers["www-authenticate"].starts_with(challenge), "{:?}", reply.headers);
     }
@@ -261,7 +261,7 @@ fn api_keys_open_their_functions_until_they_are_revoked() {
         ("x-api-key: all\r\nx-api-key: all", 400, "Bearer error=\"invalid_request\""),
         ("x-api-key: wrong\r\nauthorization: Bearer mine", 401, "Bearer error=\"invalid_token\""),
     ] {
-        let reply = house.with(headers);
+        let reply = house.asks(headers);
         assert_eq!(reply.status, status, "{headers}: {}", reply.body);
         assert!(reply.headers.get("www-authenticate").map_or("", String::as_str).starts_with(challenge), "{headers}");
     }
@@ -273,7 +273,7 @@ fn api_keys_open_their_functions_until_they_are_revoked() {
     }
     // One is revoked: the next call is refused.
     house.snapshots.send(Arc::new(with_keys(snapshot(), &all[..1]))).unwrap();
-    assert_eq!((house.with("x-api-key: mine").status, house.with("x-api-key: all").status), (401, 200));
+    assert_eq!((house.asks("x-api-key: mine").status, house.asks("x-api-key: all").status), (401, 200));
     house.stop();
 }
 
@@ -306,7 +306,7 @@ fn a_caller_of_a_split_alias_passes_the_access_of_both_revisions() {
         for weight in [1, 99] {
             let snapshot = with_revisions(&[(first, weight), (second, 100 - weight)]);
             house.snapshots.send(Arc::new(with_keys(snapshot, &[("all", None, None)]))).unwrap();
-            let reply = house.with(headers);
+            let reply = house.asks(headers);
             assert_eq!(reply.status, status, "{first} | {second} | {headers}: {}", reply.body);
             assert_eq!(seen.lock().pop().is_some(), status == 200);
         }
@@ -330,9 +330,9 @@ fn a_page_asks_before_it_has_shown_its_token() {
     // An OPTIONS of its own is a call like any other.
     assert_eq!(house.ask("OPTIONS /hello HTTP/1.1").status, 401);
     let good = format!("origin: https://app.example\r\nauthorization: Bearer {}", token(&issuer, "p256", json!({})));
-    let reply = house.with(&good);
+    let reply = house.asks(&good);
     assert_eq!((reply.status, reply.headers["access-control-allow-origin"].as_str()), (200, "https://app.example"));
-    let reply = house.with(&good);
+    let reply = house.asks(&good);
     assert_eq!((reply.status, reply.headers["access-control-allow-origin"].as_str()), (429, "https://app.example"));
     assert_eq!(seen.lock().len(), 1);
     house.stop();

@@ -242,7 +242,8 @@ fn fault_of(ended: &Ended) -> Option<Fault> {
 fn environment(parts: &Parts) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     // `Proxy` would become HTTP_PROXY, which programs take for their own configuration ("httpoxy").
-    for name in parts.headers.keys().filter(|name| name.as_str() != "proxy") {
+    // And `X_Forwarded_For` would become the variable of `X-Forwarded-For`, which is ours to say.
+    for name in parts.headers.keys().filter(|name| name.as_str() != "proxy" && !name.as_str().contains('_')) {
         let values = parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
         let value = values.collect::<Vec<_>>().join(",");
         if value.contains('\0') {

@@ -6,8 +6,10 @@
 use crate::{
     address::Address,
     link::{
-        http::{cause, finish, refused},
+        body::{self, Source},
+        http::{cause, finish, refused, told},
         limit,
+        upload::{self, Why},
         vitals::Vitals,
     },
 };
@@ -24,14 +26,11 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
-use tokio::{
-    sync::Mutex,
-    time::{Sleep, sleep_until, timeout_at},
-};
+use tokio::{sync::Mutex, time::timeout_at};
 use types::{Code, Fault, record::Outcome};
-use wire::{Body, BodyError, BoxFuture, Call, End, Link, Permit, Refusal};
+use wire::{Body, BoxFuture, Call, End, Link, Permit, Refusal};
 
 /// Bytes that an instance may send ahead of its reader: for one call, and for all of a lane.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -70,10 +69,11 @@ impl H2cLink {
             Ok(body) => *call.request.body_mut() = body,
             Err(fault) => return Err(finish(permit, fault)),
         }
+        let why = upload::watch(call.request.body_mut());
         if let Err(error) = as_http2(&mut call.request) {
             return Err(finish(permit, Fault::new(Code::BadRequest, format!("the path cannot be read: {error}"))));
         }
-        let response = match timeout_at(deadline.into(), self.0.send(call)).await {
+        let response = match timeout_at(deadline.into(), self.0.send(call, &why)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refusal)) => return Err(refused(permit, refusal)),
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
@@ -84,15 +84,8 @@ impl H2cLink {
             permit.finish(end);
             return Ok(Response::from_parts(parts, Body::Empty));
         }
-        let body = Streamed {
-            inner: Arc::clone(&self.0),
-            incoming,
-            permit: Some(permit),
-            end,
-            left: spec.response_max.map_or(u64::MAX, |max| max.0),
-            sleep: Box::pin(sleep_until(deadline.into())),
-        };
-        Ok(Response::from_parts(parts, Body::stream(body)))
+        let source = Streamed { inner: Arc::clone(&self.0), incoming, why };
+        Ok(Response::from_parts(parts, body::stream(source, permit, end, deadline)))
     }
 }
 
@@ -114,7 +107,7 @@ fn as_http2(request: &mut Request<Body>) -> Result<(), http::Error> {
 }
 
 impl Inner {
-    async fn send(&self, call: Call) -> Result<Response<Incoming>, Refusal> {
+    async fn send(&self, call: Call, why: &Why) -> Result<Response<Incoming>, Refusal> {
         let Call { id, mut request, shape, arrived, deadline, peer } = call;
         let mut last = String::new();
         for _ in 0..STALE_MAX {
@@ -132,7 +125,7 @@ impl Inner {
                         request = unsent;
                         last = error.error().to_string();
                     }
-                    None => return Err(self.broken(&error.into_error()).await.into()),
+                    None => return Err(self.broken(&error.into_error(), why).await.into()),
                 },
             }
         }
@@ -164,8 +157,8 @@ impl Inner {
     }
 
     /// The fault of a call that broke after it was on its way.
-    async fn broken(&self, error: &hyper::Error) -> Fault {
-        if let Some(fault) = cause(error) {
+    async fn broken(&self, error: &hyper::Error, why: &Why) -> Fault {
+        if let Some(fault) = why.get().or_else(|| cause(error)) {
             return fault;
         }
         let fault = self.vitals.why_gone().await;
@@ -176,91 +169,49 @@ impl Inner {
     }
 }
 
-/// The error with what lies below it.
-fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |all, next| format!("{all}: {next}"))
-}
-
 impl Link for H2cLink {
     fn call<'a>(&'a self, call: Call, permit: Permit) -> BoxFuture<'a, Result<Response<Body>, Refusal>> {
         Box::pin(self.exchange(call, permit))
     }
 }
 
-/// A response's body that holds its slot and ends at the call's deadline; trailers pass through.
+/// An answer's body on a stream of its own; trailers pass through.
 struct Streamed {
     inner: Arc<Inner>,
     incoming: Incoming,
-    permit: Option<Permit>,
-    end: End,
-    left: u64,
-    sleep: Pin<Box<Sleep>>,
+    /// Why the caller's body broke off, which resets the answer as well.
+    why: Why,
 }
 
-impl Streamed {
-    fn fail(&mut self, outcome: Outcome, fault: Fault) -> BodyError {
-        if let Some(permit) = self.permit.take() {
-            permit.finish(End { outcome, code: Some(fault.code), ..self.end });
-        }
-        fault.into()
-    }
+impl Source for Streamed {
+    /// The stream is reset, the instance goes on: it need not be replaced for a stream that ran its time.
+    const OVERDUE: Outcome = Outcome::FunctionError;
 
-    fn complete(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            permit.finish(self.end);
-        }
-    }
-}
-
-impl http_body::Body for Streamed {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if this.permit.is_none() {
-            return Poll::Ready(None);
-        }
-        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            ready!(this.sleep.as_mut().poll(cx));
-            let timeout = this.inner.vitals.revision.spec.timeout;
-            let fault = Fault::new(Code::FunctionTimeout, format!("the answer was not complete within {timeout}"));
-            // The stream is reset, the instance goes on: it need not be replaced for a stream that ran its time.
-            return Poll::Ready(Some(Err(this.fail(Outcome::FunctionError, fault))));
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-                let Some(left) = this.left.checked_sub(size) else {
-                    let fault = Fault::new(Code::ResponseTooLarge, "the answer is over its limit");
-                    return Poll::Ready(Some(Err(this.fail(Outcome::FunctionError, fault))));
-                };
-                this.left = left;
-                if this.incoming.is_end_stream() {
-                    this.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                // A stream that the function reset is its answer; a connection that broke is its end.
-                let fault = Fault::new(Code::ResponseInvalid, format!("the answer broke off: {}", told(&error)));
-                let gone = this.inner.vitals.exit.borrow().is_some();
-                let outcome = if gone { Outcome::Crashed } else { Outcome::FunctionError };
-                Poll::Ready(Some(Err(this.fail(outcome, fault))))
-            }
-            None => {
-                this.complete();
-                Poll::Ready(None)
-            }
-        }
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.incoming).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.permit.is_none()
+        self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
     }
+
+    fn vitals(&self) -> &Vitals {
+        &self.inner.vitals
+    }
+
+    fn broken(&self, error: &hyper::Error) -> (Outcome, Fault) {
+        if let Some(fault) = self.why.get() {
+            return (End::fault(&fault).outcome, fault);
+        }
+        // A stream that the function reset is its answer; a connection that broke is its end.
+        let gone = self.inner.vitals.exit.borrow().is_some();
+        let outcome = if gone { Outcome::Crashed } else { Outcome::FunctionError };
+        (outcome, Fault::new(Code::ResponseInvalid, format!("the answer broke off: {}", told(error))))
+    }
+
+    fn complete(self) {}
 }

@@ -5,7 +5,11 @@
 
 use crate::{
     address::{Address, Stream},
-    link::{expect, limit, tunnel, vitals::Vitals},
+    link::{
+        body::{self, Source},
+        expect, limit, tunnel,
+        vitals::Vitals,
+    },
 };
 use bytes::Bytes;
 use chassis::lane::PerLane;
@@ -24,12 +28,12 @@ use parking_lot::Mutex;
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
-use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio::time::timeout_at;
 use types::{Code, Fault, record::Outcome};
-use wire::{Body, BodyError, BoxFuture, Call, End, Link, Permit, Refusal};
+use wire::{Body, BoxFuture, Call, End, Link, Permit, Refusal};
 
 /// Idle connections are closed after this: before the 5 s after which Node and uvicorn close theirs, so that a request
 /// does not cross a close on its way.
@@ -120,17 +124,8 @@ impl HttpLink {
             }
             Head::First(first) => first,
         };
-        let body = Driven {
-            inner: Arc::clone(&self.0),
-            conn: Some(conn),
-            first,
-            incoming,
-            permit: Some(permit),
-            end,
-            left: self.0.vitals.revision.spec.response_max.map_or(u64::MAX, |max| max.0),
-            sleep: Box::pin(sleep_until(deadline.into())),
-        };
-        Ok(Response::from_parts(parts, Body::stream(body)))
+        let source = Driven { inner: Arc::clone(&self.0), conn, first, incoming };
+        Ok(Response::from_parts(parts, body::stream(source, permit, end, deadline)))
     }
 
     /// The instance's connection speaks another protocol now: it becomes one half of a tunnel.
@@ -148,7 +143,8 @@ impl HttpLink {
         };
         std::future::poll_fn(|cx| if conn.drive(cx) { Poll::Pending } else { Poll::Ready(()) }).await;
         let http1::Parts { io, read_buf, .. } = conn.driver.into_parts();
-        tunnel::open(client, io.into_inner(), read_buf, deadline, permit, self.0.vitals.clone());
+        let limits = tunnel::Limits::new(self.0.vitals.revision.spec.tunnel, deadline);
+        tunnel::open(client, io.into_inner(), read_buf, limits, permit, self.0.vitals.clone());
         Ok(Response::from_parts(parts, Body::Empty))
     }
 }
@@ -263,6 +259,10 @@ impl Inner {
         if let Some(fault) = cause(&error) {
             return fault;
         }
+        if error.is_user() {
+            // What we sent was the caller's body.
+            return Fault::new(Code::BadRequest, format!("the body broke off: {}", told(&error)));
+        }
         if error.is_parse() {
             return Fault::new(Code::ResponseInvalid, format!("the answer is no HTTP: {error}"));
         }
@@ -282,6 +282,12 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> 
     None
 }
 
+/// The error with what lies below it.
+pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |all, next| format!("{all}: {next}"))
+}
+
 async fn attempt(conn: &mut Conn, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
     let mut response = std::pin::pin!(conn.sender.try_send_request(request));
     std::future::poll_fn(|cx| {
@@ -299,93 +305,28 @@ impl Link for HttpLink {
     }
 }
 
-/// A response's body that drives its connection, holds its slot and ends at the call's deadline.
+/// An answer's body, which drives the connection that it comes on.
 struct Driven {
     inner: Arc<Inner>,
-    conn: Option<Box<Conn>>,
+    conn: Box<Conn>,
     /// Read already, not given out yet.
     first: Option<Frame<Bytes>>,
     incoming: Incoming,
-    permit: Option<Permit>,
-    end: End,
-    left: u64,
-    sleep: Pin<Box<Sleep>>,
 }
 
-impl Driven {
-    fn fail(&mut self, outcome: Outcome, code: Code, detail: String) -> BodyError {
-        self.conn = None;
-        if let Some(permit) = self.permit.take() {
-            permit.finish(End { outcome, code: Some(code), ..self.end });
-        }
-        Fault::new(code, detail).into()
-    }
+impl Source for Driven {
+    const OVERDUE: Outcome = Outcome::TimedOut;
 
-    fn complete(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.inner.put_back(conn);
-        }
-        if let Some(permit) = self.permit.take() {
-            permit.finish(self.end);
-        }
-    }
-
-    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyError> {
-        let Some(data) = frame.data_ref() else { return Ok(()) };
-        match self.left.checked_sub(data.len() as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                Err(self.fail(Outcome::FunctionError, Code::ResponseTooLarge, "the answer is over its limit".into()))
-            }
-        }
-    }
-}
-
-impl http_body::Body for Driven {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if this.permit.is_none() {
-            return Poll::Ready(None);
-        }
-        if let Some(conn) = &mut this.conn {
-            conn.drive(cx);
-        }
-        let next = match this.first.take() {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        self.conn.drive(cx);
+        match self.first.take() {
             Some(first) => Poll::Ready(Some(Ok(first))),
-            None => Pin::new(&mut this.incoming).poll_frame(cx),
-        };
-        let Poll::Ready(frame) = next else {
-            ready!(this.sleep.as_mut().poll(cx));
-            let detail = format!("the answer was not complete within {}", this.inner.vitals.revision.spec.timeout);
-            return Poll::Ready(Some(Err(this.fail(Outcome::TimedOut, Code::FunctionTimeout, detail))));
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                this.count(&frame)?;
-                if this.incoming.is_end_stream() {
-                    this.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                let detail = format!("the answer broke off: {error}");
-                Poll::Ready(Some(Err(this.fail(Outcome::Crashed, Code::ResponseInvalid, detail))))
-            }
-            None => {
-                this.complete();
-                Poll::Ready(None)
-            }
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.permit.is_none()
+        self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -396,5 +337,17 @@ impl http_body::Body for Driven {
                 rest.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + read))
             }
         }
+    }
+
+    fn vitals(&self) -> &Vitals {
+        &self.inner.vitals
+    }
+
+    fn broken(&self, error: &hyper::Error) -> (Outcome, Fault) {
+        (Outcome::Crashed, Fault::new(Code::ResponseInvalid, format!("the answer broke off: {error}")))
+    }
+
+    fn complete(self) {
+        self.inner.put_back(self.conn);
     }
 }

@@ -1,5 +1,6 @@
 //! The ways to an instance, one kind for each contract.
 
+pub(crate) mod body;
 pub(crate) mod command;
 pub(crate) mod component;
 pub(crate) mod expect;
@@ -10,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod limit;
 pub(crate) mod runtime_api;
 pub(crate) mod tunnel;
+pub(crate) mod upload;
 pub(crate) mod vitals;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Links against instances in process: servers and bootstraps of a few lines, on sockets in a temporary folder.
 
+mod bodies;
+
 use crate::{
     address::Address,
     link::{handler::HandlerLink, http::HttpLink, vitals::Vitals},
