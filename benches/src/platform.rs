@@ -226,11 +226,15 @@ impl Platform {
     }
 }
 
-/// What a verb printed.
+/// What a verb printed; the last document of one that follows something.
 fn said(output: &Output) -> anyhow::Result<Value> {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "the command line: {}\n{stdout}{stderr}", output.status);
-    serde_json::from_str(&stdout).with_context(|| format!("the command line said: {stdout}"))
+    let mut last = None;
+    for document in serde_json::Deserializer::from_str(&stdout).into_iter() {
+        last = Some(document.with_context(|| format!("the command line said: {stdout}"))?);
+    }
+    last.context("the command line said nothing")
 }
 
 fn sockets(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
