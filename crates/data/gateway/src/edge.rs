@@ -126,13 +126,13 @@ impl Gate {
                 Ok(verified) => return Ok(verified),
                 Err(Stop::Refused(refusal)) => return Err(*refusal),
                 // Rare, and so not in the state that every call carries.
-                Err(Stop::Ask(issuer)) => Box::pin(issuer.refreshed()).await,
+                Err(Stop::Ask(issuer, generation)) => Box::pin(issuer.refreshed(generation)).await,
             }
         }
         match access::check(&self.access, headers, context) {
             Ok(verified) => Ok(verified),
             Err(Stop::Refused(refusal)) => Err(*refusal),
-            Err(Stop::Ask(issuer)) => Err(jwt::unknown_key(issuer.keys().is_some()).into()),
+            Err(Stop::Ask(issuer, _)) => Err(jwt::unknown_key(issuer.keys().is_some()).into()),
         }
     }
 

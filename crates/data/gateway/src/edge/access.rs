@@ -80,8 +80,8 @@ impl Verified {
 /// Why a request is not let in now.
 pub(super) enum Stop {
     Refused(Box<Refusal>),
-    /// The issuer may have keys by now that are not known here.
-    Ask(Arc<Issuer>),
+    /// The issuer may have keys that are not among those of this generation.
+    Ask(Arc<Issuer>, u64),
 }
 
 impl From<Wrong> for Stop {

@@ -108,10 +108,13 @@ impl Issuer {
     }
 
     /// Waits for a look that may bring a key that is not known: the first one, the one under way, or a new one where its
-    /// turn has come.
-    pub(crate) async fn refreshed(&self) {
+    /// turn has come. Where the keys are others already than those of `generation`, which lacked it, there is nothing to wait for.
+    pub(crate) async fn refreshed(&self, generation: u64) {
         let mut seen = self.state.subscribe();
         let before = seen.borrow_and_update().looks;
+        if self.generation() != generation {
+            return;
+        }
         if before > 0 {
             match self.pace.lock().ask(before, Instant::now()) {
                 Asked::Look => self.wake.notify_one(),

@@ -86,7 +86,7 @@ impl Jwt {
         let keys = match (&self.source, &fetched, issuer) {
             (Source::Inline(keys), ..) => keys,
             (Source::Url(_), Some(keys), _) => keys,
-            (Source::Url(_), None, Some(issuer)) => return Err(Stop::Ask(Arc::clone(issuer))),
+            (Source::Url(_), None, Some(issuer)) => return Err(Stop::Ask(Arc::clone(issuer), generation)),
             (Source::Url(_), None, None) => return Err(unknown_key(false).into()),
         };
         match token::verify(token, keys, &self.policy, now) {
@@ -96,7 +96,7 @@ impl Jwt {
                 Ok(entry)
             }
             Err(Bad::UnknownKey) => match issuer {
-                Some(issuer) => Err(Stop::Ask(Arc::clone(issuer))),
+                Some(issuer) => Err(Stop::Ask(Arc::clone(issuer), generation)),
                 None => Err(unknown_key(true).into()),
             },
             Err(Bad::Wrong(wrong)) => Err(wrong.into()),

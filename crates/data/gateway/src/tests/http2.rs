@@ -272,9 +272,9 @@ fn an_upload_that_nobody_reads_is_bounded() {
 #[test]
 fn a_head_that_comes_too_slowly_ends_the_connection() {
     let house = House::with(Options { head_timeout: Duration::from_millis(200), ..options() }, ok);
-    // Too little to tell the protocol; a half head; nothing, or a half head, behind a good request.
+    // Too little to tell the protocol; a half head, at first or behind a good request. Who says nothing behind one rests.
     let good = "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n";
-    for begun in ["", "PR", "GET /hello HTTP/1.1\r\nhost:", good, &format!("{good}GET /hello HT")] {
+    for begun in ["", "PR", "GET /hello HTTP/1.1\r\nhost:", &format!("{good}GET /hello HT")] {
         let text = super::whole(house.send(begun));
         assert!(!text.contains("500"), "{text}");
     }
