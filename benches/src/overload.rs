@@ -80,9 +80,13 @@ type Seen = ((f64, f64), Option<(f64, f64)>);
 async fn measure(platform: &Platform, clients: usize, offered: f64, options: &Options) -> anyhow::Result<Seen> {
     let (address, tally) = (platform.gateway()?, Rc::new(Tally::default()));
     let pause = Duration::from_secs_f64(clients as f64 / offered);
+    // All are open before the first one asks: opened one by one they would ask in bunches, with times of nothing between.
+    let mut connections = Vec::with_capacity(clients);
+    for _ in 0..clients {
+        connections.push(Connection::open(&address).await?);
+    }
     let mut tasks = JoinSet::new();
-    for n in 0..clients {
-        let connection = Connection::open(&address).await?;
+    for (n, connection) in connections.into_iter().enumerate() {
         let first = pause.mul_f64(n as f64 / clients as f64);
         tasks.spawn_local(client(connection, first, pause, Rc::clone(&tally)));
     }
