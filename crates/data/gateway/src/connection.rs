@@ -136,18 +136,19 @@ impl Connection {
             );
             let ended = tokio::select! {
                 biased;
-                ended = &mut *connection => ended,
-                () = self.last_chance() => {
+                ended = &mut *connection => Some(ended),
+                () = self.last_chance() => None,
+                quiet = rest::quiet(&turn, self.head_timeout) => match quiet {
+                    Quiet::Late => return Ok(()),
+                    Quiet::Resting => None,
+                },
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
                     std::pin::Pin::new(&mut *connection).graceful_shutdown();
                     (&mut *connection).await
                 }
-                quiet = rest::quiet(&turn, self.head_timeout) => match quiet {
-                    Quiet::Late => return Ok(()),
-                    Quiet::Resting => {
-                        std::pin::Pin::new(&mut *connection).graceful_shutdown();
-                        (&mut *connection).await
-                    }
-                },
             };
             // None where the connection speaks another protocol now.
             let Some(parts) = connection.into_parts() else { return ended };

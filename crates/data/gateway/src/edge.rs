@@ -23,6 +23,8 @@ pub(crate) use jwt::tests::Issuer;
 use rate::Limits;
 pub(crate) use rate::{Standing, Tenant};
 pub(crate) use refusal::Refusal;
+#[cfg(test)]
+pub(crate) use refusal::Wrong;
 use std::{net::IpAddr, sync::Arc, time::Instant};
 use types::edge::{Cors, Edge};
 use wire::{Body, Target};

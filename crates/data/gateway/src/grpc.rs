@@ -2,11 +2,9 @@
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
-use crate::problem::{self, ERROR};
-use http::{HeaderMap, Response, header};
+use http::HeaderMap;
 use std::time::Duration;
 use types::{Code, Fault};
-use wire::Body;
 
 const TIMEOUT: &str = "grpc-timeout";
 /// Digits of a timeout.
@@ -39,30 +37,11 @@ pub(crate) fn overdue(limit: Duration) -> Fault {
     Fault::new(Code::DeadlineExceeded, format!("the caller gave the call {limit:?}"))
 }
 
-/// A problem document of ours as gRPC tells it; what a function answered stays as it is.
-pub(crate) fn translate(response: Response<Body>) -> Response<Body> {
-    let Some(fault) = fault_of(&response) else { return response };
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    let mut told = problem::grpc(&fault);
-    // Beside it stays what says when to try again, and from where.
-    parts.headers.extend(std::mem::take(told.headers_mut()));
-    *told.headers_mut() = parts.headers;
-    told
-}
-
-fn fault_of(response: &Response<Body>) -> Option<Fault> {
-    let code = response.headers().get(ERROR)?.to_str().ok()?;
-    let code = *Code::ALL.iter().find(|known| known.as_str() == code)?;
-    let Body::Full(body) = response.body() else { return None };
-    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(Fault::new(code, document.get("detail")?.as_str()?.to_owned()))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use http::header;
 
     #[test]
     fn a_callers_deadline_is_read() {
@@ -90,19 +69,5 @@ mod tests {
             assert_eq!(timeout(&headers), want, "{text}");
         }
         assert_eq!(timeout(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn our_own_problems_are_translated_and_nothing_else() {
-        let mut refused = problem::response(&Fault::new(Code::AccessDenied, "no token"));
-        refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        let told = translate(refused);
-        assert_eq!(told.status(), 200);
-        assert_eq!(told.headers()["grpc-status"], "16");
-        assert_eq!(told.headers()["grpc-message"], "access_denied: no token");
-        assert_eq!(told.headers()["www-authenticate"], "Bearer");
-        assert_eq!(told.headers()[header::CONTENT_TYPE], "application/grpc");
-        let other = translate(Response::builder().status(500).body(Body::from("{}")).unwrap());
-        assert_eq!(other.status(), 500);
     }
 }

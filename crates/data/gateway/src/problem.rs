@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use types::{Code, Fault};
 use wire::Body;
 
-pub(crate) const ERROR: HeaderName = HeaderName::from_static("mayfly-error");
+const ERROR: HeaderName = HeaderName::from_static("mayfly-error");
 
 /// The problem document of `fault` (RFC 9457), with its code in a header for those who read no bodies.
 pub(crate) fn response(fault: &Fault) -> Response<Body> {

@@ -32,6 +32,8 @@ struct Caller<'a> {
     id: InvocationId,
     peer: &'a Peer,
     arrived: Instant,
+    /// Faults are told as gRPC tells them.
+    grpc: bool,
     /// Whom the function's gate let in.
     verified: Option<&'a Verified>,
 }
@@ -92,12 +94,12 @@ impl Service {
         let grpc = problem::is_grpc_call(&request);
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
         let limit = if grpc { grpc::timeout(request.headers()) } else { None };
+        let caller = Caller { id, peer, arrived, grpc, verified: None };
         let walked = match limit {
-            None => self.walk(request, id, peer, arrived, entry.as_deref_mut()).await,
-            Some(limit) => self.walk_within(limit, request, id, peer, arrived, entry.as_deref_mut()).await,
+            None => self.walk(request, caller, entry.as_deref_mut()).await,
+            Some(limit) => self.walk_within(limit, request, caller, entry.as_deref_mut()).await,
         };
         let (mut response, fault) = match walked {
-            Ok(response) if grpc => (grpc::translate(response), None),
             Ok(response) => (response, None),
             Err(fault) => {
                 tracing::debug!(%id, %fault, "refused");
@@ -127,14 +129,12 @@ impl Service {
         &'a self,
         limit: Duration,
         request: Request<Incoming>,
-        id: InvocationId,
-        peer: &'a Peer,
-        arrived: Instant,
+        caller: Caller<'a>,
         entry: Option<&'a mut Entry>,
     ) -> BoxFuture<'a, Result<Response<Body>, Fault>> {
-        let until = (arrived + limit).into();
+        let until = (caller.arrived + limit).into();
         Box::pin(async move {
-            let walked = timeout_at(until, self.walk(request, id, peer, arrived, entry)).await;
+            let walked = timeout_at(until, self.walk(request, caller, entry)).await;
             walked.unwrap_or_else(|_| Err(grpc::overdue(limit)))
         })
     }
@@ -142,9 +142,7 @@ impl Service {
     async fn walk(
         &self,
         request: Request<Incoming>,
-        id: InvocationId,
-        peer: &Peer,
-        arrived: Instant,
+        caller: Caller<'_>,
         mut entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
         // Nobody sends more than is sensible, and everybody says where it goes.
@@ -155,7 +153,6 @@ impl Service {
         if let Some(entry) = &mut entry {
             entry.routed(found.target.function.as_str());
         }
-        let caller = Caller { id, peer, arrived, verified: None };
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
         match found.gate.as_ref().or_else(|| self.tenant.as_ref().map(|house| &house.gate)) {
             // On the heap: what a gate needs is not in the state of calls without one.
@@ -179,7 +176,6 @@ impl Service {
             return Ok(response);
         }
         let wish = gate.wish(&request);
-        let grpc = problem::is_grpc_call(&request);
         let asker = Asker {
             peer: caller::client_of(request.headers(), caller.peer, &self.trusted),
             at: caller.arrived,
@@ -196,12 +192,12 @@ impl Service {
                 let caller = Caller { verified: Some(&admitted.verified), ..caller };
                 let mut response = match self.pass(request, found, caller, entry).await {
                     Ok(response) => response,
-                    Err(fault) => problem::answer(&fault, grpc),
+                    Err(fault) => problem::answer(&fault, caller.grpc),
                 };
                 admitted.standing.tell(response.headers_mut());
                 response
             }
-            Err(refusal) => refused(*refusal, caller.id, grpc),
+            Err(refusal) => refused(*refusal, caller),
         };
         gate.finish(wish, &mut response);
         Ok(response)
@@ -283,7 +279,7 @@ impl Service {
 }
 
 /// The answer of a gate that lets nobody through, as the caller's protocol tells it.
-fn refused(refusal: Refusal, id: InvocationId, grpc: bool) -> Response<Body> {
+fn refused(refusal: Refusal, Caller { id, grpc, .. }: Caller<'_>) -> Response<Body> {
     tracing::debug!(%id, fault = %refusal.fault, "refused at the gate");
     let response = problem::answer(&refusal.fault, grpc);
     refusal.onto(response)
@@ -334,6 +330,7 @@ fn own_path(uri: &Uri, strip: usize) -> Result<Uri, Fault> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::edge::Wrong;
 
     #[test]
     fn limits_are_told_apart() {
@@ -368,5 +365,20 @@ mod tests {
         ] {
             assert_eq!(own_path(&uri.parse().unwrap(), strip).unwrap(), want, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_gate_tells_grpc_in_its_own_way() {
+        let peer = Peer::new([127, 0, 0, 1].into(), false, &Trusted::default());
+        let caller =
+            Caller { id: InvocationId::random(), peer: &peer, arrived: Instant::now(), grpc: true, verified: None };
+        let told = refused(Wrong::Missing("no token").into(), caller);
+        assert_eq!(told.status(), 200);
+        assert_eq!(told.headers()["grpc-status"], "16");
+        assert_eq!(told.headers()["grpc-message"], "access_denied: no token");
+        assert_eq!(told.headers()["www-authenticate"], "Bearer");
+        assert_eq!(told.headers()[header::CONTENT_TYPE], "application/grpc");
+        let plain = refused(Wrong::Missing("no token").into(), Caller { grpc: false, ..caller });
+        assert_eq!((plain.status().as_u16(), &plain.headers()["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
     }
 }

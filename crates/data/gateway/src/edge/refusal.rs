@@ -15,7 +15,7 @@ pub(crate) struct Refusal {
 
 /// What is wrong with what a request brought, in the words of RFC 6750 §3.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// Nothing that could be judged: no error code is told.
     Missing(&'static str),
     /// `invalid_request`: a header came twice.
