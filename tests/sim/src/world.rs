@@ -86,8 +86,14 @@ impl World {
         let (dispatcher, target, now) = (self.dispatcher.clone(), Arc::clone(&self.target), clock::now());
         let mut request = http::Request::new(Body::Empty);
         request.extensions_mut().insert(Takes(takes));
-        let call =
-            Call { id: InvocationId::random(), request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
+        let call = Call {
+            id: InvocationId::random(),
+            request: Box::new(request),
+            shape: Shape::Http,
+            arrived: now,
+            deadline: now,
+            peer: None,
+        };
         tokio::spawn(async move { dispatcher.invoke(&target, call).await.is_ok() })
     }
 

@@ -22,7 +22,8 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct Call {
     pub id: InvocationId,
-    pub request: http::Request<Body>,
+    /// Boxed: a call goes through a dozen hands, and its head alone has 264 bytes.
+    pub request: Box<http::Request<Body>>,
     pub shape: Shape,
     pub arrived: Instant,
     /// User code has until here: the dispatcher sets it to the revision's timeout from the moment the call has a slot.

@@ -23,7 +23,7 @@ pub(crate) fn copy(call: &Call) -> Option<Call> {
     copy.headers_mut().clone_from(request.headers());
     Some(Call {
         id: call.id,
-        request: copy,
+        request: Box::new(copy),
         shape: call.shape,
         arrived: call.arrived,
         deadline: call.deadline,

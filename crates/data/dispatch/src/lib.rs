@@ -42,6 +42,7 @@ use std::{
     time::Duration,
 };
 use types::{Event, Fault, FunctionName, Invocation, Revision, RevisionId};
+use wait::Waiting;
 use wire::{Body, BoxFuture, Call, Demand, Host, Invoke, Logs, Refusal, Snapshots, Tally, Target};
 
 /// The dispatcher's limits.
@@ -133,8 +134,9 @@ impl Dispatcher {
         let pool = self.choose(target, &call)?;
         match self.serve(&pool, call).await {
             Ok(response) => Ok(response),
-            // Nobody could be asked: something better than the fault, where the owner has it.
-            Err(refusal) => self.degrade(&pool, refusal).await,
+            // Nobody could be asked: something better than the fault, where the owner has it. On the heap, as all that
+            // few calls need: the state of a call is copied as often as the call is handed on.
+            Err(refusal) => Box::pin(self.degrade(&pool, refusal)).await,
         }
     }
 
@@ -147,13 +149,16 @@ impl Dispatcher {
         let near = pool.policy.affinity.then(|| choose::near(call.request.headers())).flatten();
         let keep = pool.stale.as_ref().and_then(|stale| Some((stale, Stale::key(&call.request)?)));
         // A slot of a little loaded instance, or a bounded wait for one.
-        let asked = pool.ask(&call, near);
-        let mut slot = pool.settle(asked).await;
+        let mut asked = pool.ask(&call, near);
         let mut offers = 0;
         loop {
-            let (link, permit) = match slot {
-                Ok(granted) => granted,
-                Err(fault) => return Err(Refusal::unsent(fault, call)),
+            let (link, permit) = match asked {
+                (Waiting::Granted(granted), _) => granted,
+                // On the heap: most calls have a slot at once.
+                asked => match Box::pin(pool.settle(asked)).await {
+                    Ok(granted) => granted,
+                    Err(fault) => return Err(Refusal::unsent(fault, call)),
+                },
             };
             let instance = permit.info.instance;
             // User code has its time from here on: a wait is bounded by itself.
@@ -163,7 +168,9 @@ impl Dispatcher {
             let spare = pool.policy.hedge.and_then(|patience| Some((patience, hedge::copy(&call)?)));
             let answer = match spare {
                 None => link.call(call, permit).await,
-                Some((patience, spare)) => hedge::race(pool, link.call(call, permit), spare, instance, patience).await,
+                Some((patience, spare)) => {
+                    Box::pin(hedge::race(pool, link.call(call, permit), spare, instance, patience)).await
+                }
             };
             let refusal = match answer {
                 Ok(mut response) => {
@@ -183,8 +190,10 @@ impl Dispatcher {
                 Some(call) if offers < OFFERS_MAX => *call,
                 _ => return Err(refusal.fault.into()),
             };
-            let Some(asked) = pool.ask_again(&call, instance) else { return Err(refusal.fault.into()) };
-            slot = pool.settle(asked).await;
+            asked = match pool.ask_again(&call, instance) {
+                Some(asked) => asked,
+                None => return Err(refusal.fault.into()),
+            };
         }
     }
 

@@ -115,7 +115,7 @@ impl House {
     fn ask(&self, request: http::request::Builder) -> (InvocationId, Answering) {
         let (id, now) = (InvocationId::random(), clock::now());
         let request = request.body(Body::Empty).unwrap();
-        let call = Call { id, request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
+        let call = Call { id, request: Box::new(request), shape: Shape::Http, arrived: now, deadline: now, peer: None };
         let (dispatcher, target) = (self.dispatcher.clone(), self.target.clone());
         (id, tokio::spawn(async move { dispatcher.invoke(&target, call).await }))
     }
@@ -124,7 +124,7 @@ impl House {
         let id = InvocationId::random();
         let now = chassis::clock::now();
         let request = http::Request::new(Body::Empty);
-        let call = Call { id, request, shape: Shape::Http, arrived: now, deadline: now, peer: None };
+        let call = Call { id, request: Box::new(request), shape: Shape::Http, arrived: now, deadline: now, peer: None };
         let (dispatcher, target) = (self.dispatcher.clone(), self.target.clone());
         (id, tokio::spawn(async move { dispatcher.invoke(&target, call).await }))
     }

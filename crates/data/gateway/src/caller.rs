@@ -92,13 +92,32 @@ impl Peer {
 /// Puts the forwarding headers right for the function, and says who called.
 ///
 /// From a trusted proxy they are kept and continued; from anybody else they are replaced by what we saw ourselves.
-pub(crate) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &Trusted, prefix: &str) -> IpAddr {
-    let ip = if peer.trusted { continue_chain(headers, peer, trusted) } else { begin_chain(headers, peer) };
-    match HeaderValue::from_str(prefix) {
-        Ok(prefix) if !prefix.is_empty() => headers.insert(FORWARDED_PREFIX, prefix),
-        _ => headers.remove(FORWARDED_PREFIX),
+///
+/// `said`: the request says something about that by itself.
+pub(crate) fn forwarded(headers: &mut HeaderMap, said: bool, peer: &Peer, trusted: &Trusted, prefix: &str) -> IpAddr {
+    if said {
+        headers.remove(FORWARDED_PREFIX);
+    }
+    let ip = if peer.trusted {
+        continue_chain(headers, peer, trusted)
+    } else {
+        if said {
+            forget_chain(headers);
+        }
+        begin_chain(headers, peer)
     };
+    if let Ok(prefix) = HeaderValue::from_str(prefix)
+        && !prefix.is_empty()
+    {
+        headers.insert(FORWARDED_PREFIX, prefix);
+    }
     ip
+}
+
+fn forget_chain(headers: &mut HeaderMap) {
+    for name in [FORWARDED_HOST, FORWARDED_PORT, REAL_IP, header::FORWARDED] {
+        headers.remove(name);
+    }
 }
 
 /// Takes off what reads like one of the headers here where '_' is read as '-': CGI, WSGI and PHP do so, and a stranger's
@@ -110,20 +129,16 @@ pub(crate) fn remove_lookalikes(headers: &mut HeaderMap) {
     }
 }
 
-fn says_who(name: &str) -> bool {
+pub(crate) fn says_who(name: &str) -> bool {
     name.starts_with("x-forwarded-") || name.starts_with("mayfly-") || ["forwarded", "x-real-ip"].contains(&name)
 }
 
 fn begin_chain(headers: &mut HeaderMap, peer: &Peer) -> IpAddr {
     headers.insert(FORWARDED_FOR, peer.text.clone());
     headers.insert(FORWARDED_PROTO, peer.scheme());
-    match headers.get(header::HOST).cloned() {
-        Some(host) => headers.insert(FORWARDED_HOST, host),
-        None => headers.remove(FORWARDED_HOST),
-    };
-    headers.remove(FORWARDED_PORT);
-    headers.remove(REAL_IP);
-    headers.remove(header::FORWARDED);
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        headers.insert(FORWARDED_HOST, host);
+    }
     peer.ip
 }
 
@@ -244,7 +259,7 @@ mod tests {
             let peer = Peer::new(peer.parse().unwrap(), false, &trusted);
             let mut headers = HeaderMap::new();
             headers.insert(header, value.parse().unwrap());
-            let got = forwarded(&mut headers, &peer, &trusted, "");
+            let got = forwarded(&mut headers, true, &peer, &trusted, "");
             assert_eq!(got, want.parse::<IpAddr>().unwrap(), "{header}: {value} from {}", peer.ip);
         }
     }
@@ -275,7 +290,8 @@ mod tests {
             claims.iter().map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v))).collect();
         let seen = |trusted: Trusted, secure| {
             let mut headers = headers.clone();
-            forwarded(&mut headers, &Peer::new("127.0.0.1".parse().unwrap(), secure, &trusted), &trusted, "/hello");
+            let peer = Peer::new("127.0.0.1".parse().unwrap(), secure, &trusted);
+            forwarded(&mut headers, true, &peer, &trusted, "/hello");
             claims.map(|(name, _)| headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned())
         };
         assert_eq!(

@@ -6,7 +6,7 @@ use crate::{
     hold::Hold,
     patience::Patience,
     rest::{self, Quiet, REST_MAX},
-    service::Service,
+    service::{Service, taken},
     streams::Streams,
     turn::Guarded,
 };
@@ -109,9 +109,9 @@ impl Connection {
         let (turn, tunnels) = (hold.turn(), hold.tunnels());
         let answer = service_fn(|request: Request<Incoming>| {
             turn.begin();
-            let (turn, tunnels, answer) = (&turn, &tunnels, self.service.answer(request, &self.peer));
+            let (turn, tunnels, request) = (&turn, &tunnels, taken(request));
             async move {
-                let mut response = answer.await;
+                let mut response = self.service.answer(request, &self.peer).await;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     tunnels.open(turn);
                     return Ok::<Response<Answer>, Infallible>(response);
@@ -211,6 +211,7 @@ impl Connection {
         let next = streams.clone();
         let answer = service_fn(|request: Request<Incoming>| {
             let (service, peer, sending) = (Arc::clone(&self.service), Arc::clone(&peer), next.next());
+            let request = taken(request);
             async move {
                 let mut response = service.answer(request, &peer).await;
                 response.body_mut().sending = Some(sending);

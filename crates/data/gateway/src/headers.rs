@@ -15,6 +15,49 @@ const KEY_ID: HeaderName = HeaderName::from_static("mayfly-key-id");
 /// What only the platform says.
 const OURS: [HeaderName; 3] = [PATH_PARAMETERS, JWT_CLAIMS, KEY_ID];
 
+/// What one look at a head's names tells: most of what a proxy has to take off is hardly ever there, and each search for
+/// an absent name costs as much as a look at all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Bytes of the headers as HTTP/1.1 writes them.
+    pub(crate) size: usize,
+    /// Something that speaks of one connection only, a length beside it or not.
+    pub(crate) hop: bool,
+    /// Something that says who called, through which proxies.
+    pub(crate) who: bool,
+    /// Something that may read like one of those, or of ours, where '_' is read as '-'.
+    pub(crate) underscore: bool,
+    pub(crate) trace: bool,
+    /// Something that only the platform says.
+    pub(crate) ours: bool,
+}
+
+impl Names {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut names = Self::default();
+        for (name, value) in headers {
+            let name = name.as_str();
+            names.size += name.len() + value.len() + ": \r\n".len();
+            names.underscore |= name.contains('_');
+            match name.as_bytes()[0] {
+                b'c' => names.hop |= name == "connection",
+                b'f' => names.who |= name == "forwarded",
+                b'k' => names.hop |= name == "keep-alive",
+                b'm' => names.ours |= name.starts_with("mayfly-"),
+                b'p' => names.hop |= name.starts_with("proxy-"),
+                b't' => {
+                    names.hop |= name == "te" || name == "transfer-encoding";
+                    names.trace |= name.starts_with("trace");
+                }
+                b'u' => names.hop |= name == "upgrade",
+                b'x' => names.who |= name.starts_with("x-forwarded-") || name == "x-real-ip",
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
 /// Headers that speak of one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
@@ -85,6 +128,9 @@ pub(crate) fn of_request(headers: &mut HeaderMap, upgrade: bool) {
 
 /// The same for the answer: 101 names the protocol that the connection now speaks.
 pub(crate) fn of_response(headers: &mut HeaderMap, status: StatusCode) {
+    if !Names::of(headers).hop {
+        return;
+    }
     let protocol = if status == StatusCode::SWITCHING_PROTOCOLS { headers.get(header::UPGRADE).cloned() } else { None };
     remove_hop_by_hop(headers);
     if let Some(protocol) = protocol {
@@ -121,11 +167,8 @@ fn has_token(value: &HeaderValue, token: &str) -> bool {
 
 /// What only the platform says: a client's own is taken off.
 pub(crate) fn remove_ours(headers: &mut HeaderMap) {
-    // One look at the names instead of a search for each of ours, which hardly anybody sends.
-    if headers.keys().any(|name| name.as_str().starts_with("mayfly-")) {
-        for name in OURS {
-            headers.remove(name);
-        }
+    for name in OURS {
+        headers.remove(name);
     }
 }
 
@@ -151,8 +194,9 @@ pub(crate) fn add_parameters(headers: &mut HeaderMap, matched: &Matched, path: &
 }
 
 /// The caller's id for the call where it sent a valid one, a new one otherwise.
-pub(crate) fn request_id(headers: &HeaderMap) -> InvocationId {
-    let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+pub(crate) fn request_id(headers: &HeaderMap, names: Names) -> InvocationId {
+    let sent = if names.ours { headers.get(REQUEST_ID) } else { None };
+    let sent = sent.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     sent.unwrap_or_else(InvocationId::random)
 }
 
@@ -175,6 +219,29 @@ mod tests {
             map.append(name, value);
         });
         map
+    }
+
+    #[test]
+    fn one_look_tells_what_there_is() {
+        let plain = Names { size: 0, ..Names::default() };
+        for (name, want) in HOP_BY_HOP
+            .iter()
+            .chain([&header::TRANSFER_ENCODING])
+            .map(|name| (name.as_str(), Names { hop: true, ..plain }))
+            .chain(OURS.iter().chain([&REQUEST_ID]).map(|name| (name.as_str(), Names { ours: true, ..plain })))
+            .chain(["traceparent", "tracestate"].map(|name| (name, Names { trace: true, ..plain })))
+            .chain(["x-forwarded-for", "x-forwarded-port", "x-real-ip", "forwarded"].map(|name| {
+                assert!(crate::caller::says_who(name));
+                (name, Names { who: true, ..plain })
+            }))
+            .chain(["x_forwarded_for", "a_b"].map(|name| (name, Names { underscore: true, ..plain })))
+            .chain(["host", "cookie", "content-length", "user-agent", "x-mine"].map(|name| (name, plain)))
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("abc"));
+            let size = name.len() + "abc".len() + 4;
+            assert_eq!(Names::of(&headers), Names { size, ..want }, "{name}");
+        }
     }
 
     #[test]

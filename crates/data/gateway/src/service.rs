@@ -6,13 +6,13 @@ use crate::{
     caller::{self, Peer, Trusted},
     edge::{Asker, Context, Gate, Issuers, Refusal, Tenant, Verified, cors},
     grpc,
-    headers::{self, REQUEST_ID},
+    headers::{self, Names, REQUEST_ID},
     options::Options,
     problem,
     routes::{Ask, Match, Routes},
     target, trace, turn,
 };
-use http::{HeaderMap, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use std::{
     net::IpAddr,
@@ -30,6 +30,8 @@ pub(crate) const HEADERS_MAX: usize = 100;
 #[derive(Clone, Copy)]
 struct Caller<'a> {
     id: InvocationId,
+    /// What its head has, as it came.
+    names: Names,
     peer: &'a Peer,
     arrived: Instant,
     /// Faults are told as gRPC tells them.
@@ -88,13 +90,14 @@ impl Service {
     }
 
     /// Answers every request: a fault is an answer too.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Answer> {
+    pub(crate) async fn answer(&self, request: Box<Request<Body>>, peer: &Peer) -> Response<Answer> {
         let arrived = Instant::now();
-        let id = headers::request_id(request.headers());
+        let names = Names::of(request.headers());
+        let id = headers::request_id(request.headers(), names);
         let grpc = problem::is_grpc_call(&request);
         let mut entry = self.log.as_ref().map(|log| log.entry(&request, id, peer.secure, arrived));
         let limit = if grpc { grpc::timeout(request.headers()) } else { None };
-        let caller = Caller { id, peer, arrived, grpc, verified: None };
+        let caller = Caller { id, names, peer, arrived, grpc, verified: None };
         let walked = match limit {
             None => self.walk(request, caller, entry.as_deref_mut()).await,
             Some(limit) => self.walk_within(limit, request, caller, entry.as_deref_mut()).await,
@@ -128,7 +131,7 @@ impl Service {
     fn walk_within<'a>(
         &'a self,
         limit: Duration,
-        request: Request<Incoming>,
+        request: Box<Request<Body>>,
         caller: Caller<'a>,
         entry: Option<&'a mut Entry>,
     ) -> BoxFuture<'a, Result<Response<Body>, Fault>> {
@@ -141,12 +144,12 @@ impl Service {
 
     async fn walk(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Body>>,
         caller: Caller<'_>,
         mut entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
         // Nobody sends more than is sensible, and everybody says where it goes.
-        self.limits.check(&request)?;
+        self.limits.check(&request, caller.names)?;
         target::check(&request)?;
         // Host, path, method and headers to an alias.
         let found = self.route(&request)?;
@@ -165,7 +168,7 @@ impl Service {
     async fn guarded(
         &self,
         gate: &Gate,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Body>>,
         found: &Match,
         caller: Caller<'_>,
         entry: Option<&mut Entry>,
@@ -205,14 +208,14 @@ impl Service {
 
     async fn pass(
         &self,
-        request: Request<Incoming>,
+        mut request: Box<Request<Body>>,
         found: &Match,
         caller: Caller<'_>,
         entry: Option<&mut Entry>,
     ) -> Result<Response<Body>, Fault> {
         // The request as the function sees it: its own path, no header that is the connection's, who called, its trace.
         let Caller { id, arrived, .. } = caller;
-        let (request, client) = self.forward(request, found, caller)?;
+        let client = self.forward(&mut request, found, caller)?;
         if let Some(entry) = entry {
             entry.called_by(client, request.headers().get(trace::TRACEPARENT));
         }
@@ -226,7 +229,7 @@ impl Service {
         Ok(response)
     }
 
-    fn route(&self, request: &Request<Incoming>) -> Result<Match, Fault> {
+    fn route(&self, request: &Request<Body>) -> Result<Match, Fault> {
         let host = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
         let (path, method, headers) = (request.uri().path(), request.method(), request.headers());
         if cors::is_preflight(method, headers)
@@ -241,41 +244,57 @@ impl Service {
         self.routes.find(Ask { host, path, method, headers })
     }
 
+    /// Makes the request what the function is to see, and says who called.
     fn forward(
         &self,
-        request: Request<Incoming>,
+        request: &mut Request<Body>,
         found: &Match,
-        Caller { id, peer, verified, .. }: Caller<'_>,
-    ) -> Result<(Request<Body>, IpAddr), Fault> {
-        let (mut parts, body) = request.into_parts();
-        headers::take_host(&mut parts.headers, &parts.uri);
-        if parts.version == Version::HTTP_2 {
-            headers::join_cookies(&mut parts.headers);
+        Caller { id, names, peer, verified, .. }: Caller<'_>,
+    ) -> Result<IpAddr, Fault> {
+        let uri = std::mem::take(request.uri_mut());
+        let upgrade = request.extensions().get::<OnUpgrade>().is_some();
+        let joined = request.version() == Version::HTTP_2;
+        let headers = request.headers_mut();
+        headers::take_host(headers, &uri);
+        if joined {
+            headers::join_cookies(headers);
         }
-        headers::of_request(&mut parts.headers, parts.extensions.get::<OnUpgrade>().is_some());
-        caller::remove_lookalikes(&mut parts.headers);
-        let prefix = &parts.uri.path()[..found.strip];
-        let client = caller::forwarded(&mut parts.headers, peer, &self.trusted, prefix);
-        trace::ensure(&mut parts.headers, id);
-        headers::remove_ours(&mut parts.headers);
-        parts.headers.insert(REQUEST_ID, headers::id_value(id));
+        if names.hop {
+            headers::of_request(headers, upgrade);
+        }
+        if names.underscore {
+            caller::remove_lookalikes(headers);
+        }
+        let client = caller::forwarded(headers, names.who, peer, &self.trusted, &uri.path()[..found.strip]);
+        trace::ensure(headers, names.trace, id);
+        if names.ours {
+            headers::remove_ours(headers);
+        }
+        headers.insert(REQUEST_ID, headers::id_value(id));
         if let Some(verified) = verified {
-            headers::add_verified(&mut parts.headers, verified);
-            parts.extensions.extend(verified.extensions());
+            headers::add_verified(headers, verified);
+            request.extensions_mut().extend(verified.extensions());
         }
         if let Some(route) = &found.route {
             let matched = Matched(Arc::clone(route));
-            headers::add_parameters(&mut parts.headers, &matched, parts.uri.path());
-            parts.extensions.insert(matched);
+            headers::add_parameters(request.headers_mut(), &matched, uri.path());
+            request.extensions_mut().insert(matched);
         }
-        parts.uri = own_path(&parts.uri, found.strip)?;
-        let body = if hyper::body::Body::is_end_stream(&body) { Body::Empty } else { Body::Incoming(body) };
-        let body = match self.limits.body {
-            Some(max) => body.bounded(max, |size| body_too_large(size, max))?,
-            None => body,
-        };
-        Ok((Request::from_parts(parts, body), client))
+        *request.uri_mut() = own_path(uri, found.strip)?;
+        if let Some(max) = self.limits.body {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = body.bounded(max, |size| body_too_large(size, max))?;
+        }
+        Ok(client)
     }
+}
+
+/// A request as hyper has it. It stays where it is from here to the instance.
+pub(crate) fn taken(request: Request<Incoming>) -> Box<Request<Body>> {
+    Box::new(request.map(|body| match http_body::Body::is_end_stream(&body) {
+        true => Body::Empty,
+        false => Body::Incoming(body),
+    }))
 }
 
 /// The answer of a gate that lets nobody through, as the caller's protocol tells it.
@@ -292,35 +311,26 @@ fn body_too_large(size: u64, max: u64) -> Fault {
 impl Limits {
     /// # Errors
     /// `uri_too_long`, `headers_too_large`.
-    fn check<B>(&self, request: &Request<B>) -> Result<(), Fault> {
+    fn check<B>(&self, request: &Request<B>, names: Names) -> Result<(), Fault> {
         let url = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if url > self.url {
             let detail = format!("the URL has {url} bytes, {} are allowed", self.url);
             return Err(Fault::new(Code::UriTooLong, detail));
         }
-        let headers = request.headers();
-        if headers.len() > HEADERS_MAX || url + size(headers) > self.head {
+        if request.headers().len() > HEADERS_MAX || url + names.size > self.head {
             return Err(turn::too_long(self.head));
         }
         Ok(())
     }
 }
 
-/// Bytes of a head as HTTP/1.1 writes them.
-fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
 /// Path and query without the route's own part; never empty.
-fn own_path(uri: &Uri, strip: usize) -> Result<Uri, Fault> {
+fn own_path(uri: Uri, strip: usize) -> Result<Uri, Fault> {
+    if strip == 0 && uri.scheme().is_none() {
+        return Ok(uri);
+    }
     let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let bad = |error: http::Error| Fault::new(Code::BadRequest, format!("the path cannot be read: {error}"));
-    if strip == 0 {
-        return match uri.scheme() {
-            None => Ok(uri.clone()),
-            Some(_) => Uri::builder().path_and_query(whole).build().map_err(bad),
-        };
-    }
     let rest = &whole[strip..];
     let own = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
     Uri::builder().path_and_query(own).build().map_err(bad)
@@ -348,7 +358,8 @@ mod tests {
             for n in 0..count {
                 request = request.header(format!("x{n}"), "v".repeat(value));
             }
-            let got = limits.check(&request.body(()).unwrap()).map_err(|fault| fault.code).err();
+            let request = request.body(()).unwrap();
+            let got = limits.check(&request, Names::of(request.headers())).map_err(|fault| fault.code).err();
             assert_eq!(got, want, "{url} {value} {count}");
         }
     }
@@ -363,15 +374,15 @@ mod tests {
             ("/a/b?x", 0, "/a/b?x"),
             ("http://h.example/a?x", 0, "/a?x"),
         ] {
-            assert_eq!(own_path(&uri.parse().unwrap(), strip).unwrap(), want, "{uri}");
+            assert_eq!(own_path(uri.parse().unwrap(), strip).unwrap(), want, "{uri}");
         }
     }
 
     #[test]
     fn a_gate_tells_grpc_in_its_own_way() {
         let peer = Peer::new([127, 0, 0, 1].into(), false, &Trusted::default());
-        let caller =
-            Caller { id: InvocationId::random(), peer: &peer, arrived: Instant::now(), grpc: true, verified: None };
+        let (id, names) = (InvocationId::random(), Names::default());
+        let caller = Caller { id, names, peer: &peer, arrived: Instant::now(), grpc: true, verified: None };
         let told = refused(Wrong::Missing("no token").into(), caller);
         assert_eq!(told.status(), 200);
         assert_eq!(told.headers()["grpc-status"], "16");

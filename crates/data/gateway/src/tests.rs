@@ -155,7 +155,7 @@ fn a_request_is_forwarded_as_the_functions_own() {
     let seen: Arc<Mutex<Option<Request<Body>>>> = Arc::default();
     let keep = Arc::clone(&seen);
     let house = House::new(move |call| {
-        *keep.lock() = Some(call.request);
+        *keep.lock() = Some(*call.request);
         async {
             Ok(Response::builder()
                 .header("connection", "x-private")

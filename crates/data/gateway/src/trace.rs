@@ -12,21 +12,23 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// `00-<32 hex>-<16 hex>-<2 hex>`.
 const LEN: usize = 55;
 
-/// Sees that the request has a valid `traceparent`.
+/// Sees that the request has a valid `traceparent`; `sent`: it says something about a trace by itself.
 ///
 /// A new trace has the call's own id, so that who knows one of them finds the other; it is sampled: a function that
 /// records spans decides by itself how many. `tracestate` belongs to the caller's trace and goes with it (§4.3).
-pub(crate) fn ensure(headers: &mut HeaderMap, id: InvocationId) {
-    let mut sent = headers.get_all(TRACEPARENT).iter();
-    if let (Some(value), None) = (sent.next(), sent.next())
-        && is_valid(value.as_bytes())
-    {
-        return;
+pub(crate) fn ensure(headers: &mut HeaderMap, sent: bool, id: InvocationId) {
+    if sent {
+        let mut parents = headers.get_all(TRACEPARENT).iter();
+        if let (Some(value), None) = (parents.next(), parents.next())
+            && is_valid(value.as_bytes())
+        {
+            return;
+        }
+        headers.remove(TRACESTATE);
     }
     // A caller may have sent an id of zeros, and a trace may not have it.
     let id = if id == InvocationId::default() { InvocationId::random() } else { id };
     headers.insert(TRACEPARENT, begin(id, fastrand::u64(1..)));
-    headers.remove(TRACESTATE);
 }
 
 fn begin(id: InvocationId, span: u64) -> HeaderValue {
@@ -81,7 +83,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, sent.parse().unwrap());
             headers.insert(TRACESTATE, "a=1".parse().unwrap());
-            ensure(&mut headers, InvocationId::random());
+            ensure(&mut headers, true, InvocationId::random());
             assert_eq!((headers[TRACEPARENT] == sent, headers.contains_key(TRACESTATE)), (kept, kept), "{sent}");
             assert!(is_valid(headers[TRACEPARENT].as_bytes()), "{:?}", headers[TRACEPARENT]);
         }
@@ -89,7 +91,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, GOOD.parse().unwrap());
         headers.append(TRACEPARENT, GOOD.parse().unwrap());
-        ensure(&mut headers, InvocationId::random());
+        ensure(&mut headers, true, InvocationId::random());
         assert_ne!(headers[TRACEPARENT], GOOD);
     }
 

@@ -123,7 +123,8 @@ fn call(id: InvocationId, request: Request) -> Result<Call, Fault> {
     let json = HeaderValue::from_static("application/json");
     event.headers_mut().entry(header::CONTENT_TYPE).or_insert(json);
     let arrived = Instant::now();
-    Ok(Call { id, request: event, shape: Shape::Event, arrived, deadline: arrived + DEADLINE_MAX, peer: None })
+    let request = Box::new(event);
+    Ok(Call { id, request, shape: Shape::Event, arrived, deadline: arrived + DEADLINE_MAX, peer: None })
 }
 
 fn passed_back(response: http::Response<wire::Body>) -> Response {

@@ -118,11 +118,11 @@ impl Inner {
                     return Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }));
                 }
             };
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(*request).await {
                 Ok(response) => return Ok(response),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => {
-                        request = unsent;
+                        request = Box::new(unsent);
                         last = error.error().to_string();
                     }
                     None => return Err(self.broken(&error.into_error(), why).await.into()),

@@ -106,9 +106,9 @@ impl Inner {
     }
 
     /// The call as one frame: `u32` length of the metadata, metadata, event.
-    async fn frame(&self, call: Call, max: Option<types::Bytes>) -> Result<Vec<u8>, Fault> {
-        let (parts, body) = call.request.into_parts();
-        let body = limit::collect(body, max).await?;
+    async fn frame(&self, mut call: Call, max: Option<types::Bytes>) -> Result<Vec<u8>, Fault> {
+        let body = limit::collect(std::mem::take(call.request.body_mut()), max).await?;
+        let (parts, _) = call.request.into_parts();
         let mut frame = Frame::open(frame::INVOKE, body.len() + 1024);
         let out = frame.payload();
         out.extend_from_slice(&[0; 4]);

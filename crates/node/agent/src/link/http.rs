@@ -17,10 +17,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header, response
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     body::Incoming,
-    client::conn::{
-        TrySendError,
-        http1::{self, Connection, SendRequest},
-    },
+    client::conn::http1::{self, Connection, SendRequest},
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
@@ -85,47 +82,53 @@ impl HttpLink {
         Self(Arc::new(Inner { address, vitals, idle: PerLane::new(lanes) }))
     }
 
-    async fn exchange(&self, mut call: Call, permit: Permit) -> Result<Response<Body>, Refusal> {
+    /// No async function, as [`Inner::send`] is none: one keeps a second copy of what it is given, and this is the largest
+    /// part of a call's state.
+    fn exchange(&self, mut call: Call, permit: Permit) -> impl Future<Output = Result<Response<Body>, Refusal>> {
         let deadline = call.deadline;
         // HTTP/1.1 asks for it (RFC 9112 §3.2), and an event brings none.
         call.request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
         *call.request.version_mut() = Version::HTTP_11;
         let upgrade = wanted(&mut call.request);
-        let max = self.0.vitals.revision.spec.request_max;
-        match limit::request(std::mem::take(call.request.body_mut()), max) {
-            Ok(body) => *call.request.body_mut() = body,
-            Err(fault) => return Err(finish(permit, fault)),
-        }
-        let held = expect::is_expected(call.request.headers());
-        if held {
-            expect::hold(&mut call.request);
-        }
-        let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(refusal)) => return Err(refused(permit, refusal)),
-            Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
-        };
-        let (parts, mut incoming) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(parts, conn, upgrade, deadline, permit).await;
-        }
-        // The rest of a body that the function did not wait for is the client's, and must not wait in the pool.
-        conn.reuse = !held;
-        let end = End::ok(parts.status.as_u16());
-        // Most answers are small and here already: then the slot is free before the client reads them.
-        let first = match head(&mut conn, &mut incoming).await {
-            Head::Whole(body) => {
-                if let Err(fault) = limit::check_response(body.len() as u64, self.0.vitals.revision.spec.response_max) {
-                    return Err(finish(permit, fault));
-                }
-                self.0.put_back(conn);
-                permit.finish(end);
-                return Ok(Response::from_parts(parts, Body::from(body)));
+        async move {
+            let max = self.0.vitals.revision.spec.request_max;
+            match limit::request(std::mem::take(call.request.body_mut()), max) {
+                Ok(body) => *call.request.body_mut() = body,
+                Err(fault) => return Err(finish(permit, fault)),
             }
-            Head::First(first) => first,
-        };
-        let source = Driven { inner: Arc::clone(&self.0), conn, first, incoming };
-        Ok(Response::from_parts(parts, body::stream(source, permit, end, deadline)))
+            let held = expect::is_expected(call.request.headers());
+            if held {
+                expect::hold(&mut call.request);
+            }
+            let (mut conn, response) = match timeout_at(deadline.into(), self.0.send(call)).await {
+                Ok(Ok(answered)) => answered,
+                Ok(Err(refusal)) => return Err(refused(permit, refusal)),
+                Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
+            };
+            let (parts, mut incoming) = response.into_parts();
+            if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Box::pin(self.switch(parts, conn, upgrade, deadline, permit)).await;
+            }
+            // The rest of a body that the function did not wait for is the client's, and must not wait in the pool.
+            conn.reuse = !held;
+            let end = End::ok(parts.status.as_u16());
+            // Most answers are small and here already: then the slot is free before the client reads them.
+            let first = match head(&mut conn, &mut incoming).await {
+                Head::Whole(body) => {
+                    if let Err(fault) =
+                        limit::check_response(body.len() as u64, self.0.vitals.revision.spec.response_max)
+                    {
+                        return Err(finish(permit, fault));
+                    }
+                    self.0.put_back(conn);
+                    permit.finish(end);
+                    return Ok(Response::from_parts(parts, Body::from(body)));
+                }
+                Head::First(first) => first,
+            };
+            let source = Driven { inner: Arc::clone(&self.0), conn, first, incoming };
+            Ok(Response::from_parts(parts, body::stream(source, permit, end, deadline)))
+        }
     }
 
     /// The instance's connection speaks another protocol now: it becomes one half of a tunnel.
@@ -206,31 +209,44 @@ async fn head(conn: &mut Conn, incoming: &mut Incoming) -> Head {
 
 impl Inner {
     /// Sends on a pooled connection, or on a fresh one where the pooled ones died.
-    async fn send(&self, call: Call) -> Result<(Box<Conn>, Response<Incoming>), Refusal> {
+    fn send(&self, call: Call) -> impl Future<Output = Result<(Box<Conn>, Response<Incoming>), Refusal>> {
         let Call { id, mut request, shape, arrived, deadline, peer } = call;
-        for stale in 0..=STALE_MAX {
-            let pooled = if stale < STALE_MAX { self.pooled() } else { None };
-            let mut conn = match pooled {
-                Some(conn) => conn,
-                None => match self.connect().await {
-                    Ok(conn) => conn,
-                    Err(error) => {
-                        let fault =
-                            Fault::new(Code::Unavailable, format!("cannot connect to {}: {error}", self.address));
-                        return Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }));
+        async move {
+            for stale in 0..=STALE_MAX {
+                let pooled = if stale < STALE_MAX { self.pooled() } else { None };
+                let mut conn = match pooled {
+                    Some(conn) => conn,
+                    None => match Box::pin(self.connect()).await {
+                        Ok(conn) => conn,
+                        Err(error) => {
+                            let fault =
+                                Fault::new(Code::Unavailable, format!("cannot connect to {}: {error}", self.address));
+                            return Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }));
+                        }
+                    },
+                };
+                let mut response = std::pin::pin!(conn.sender.try_send_request(*request));
+                let driven = std::future::poll_fn(|cx| {
+                    if !conn.closed {
+                        conn.closed = Pin::new(&mut conn.driver).poll(cx).is_ready();
                     }
-                },
-            };
-            match attempt(&mut conn, request).await {
-                Ok(response) => return Ok((conn, response)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(self.broken(error.into_error()).await.into()),
-                },
+                    response.as_mut().poll(cx)
+                });
+                let error = match driven.await {
+                    Ok(response) => return Ok((conn, response)),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => {
+                            request = Box::new(unsent);
+                            continue;
+                        }
+                        None => error.into_error(),
+                    },
+                };
+                return Err(Box::pin(self.broken(error)).await.into());
             }
+            let fault = Fault::new(Code::Unavailable, "the instance closes every connection unread");
+            Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }))
         }
-        let fault = Fault::new(Code::Unavailable, "the instance closes every connection unread");
-        Err(Refusal::unsent(fault, Call { id, request, shape, arrived, deadline, peer }))
     }
 
     fn pooled(&self) -> Option<Box<Conn>> {
@@ -286,17 +302,6 @@ pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Fault> 
 pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |all, next| format!("{all}: {next}"))
-}
-
-async fn attempt(conn: &mut Conn, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-    let mut response = std::pin::pin!(conn.sender.try_send_request(request));
-    std::future::poll_fn(|cx| {
-        if !conn.closed {
-            conn.closed = Pin::new(&mut conn.driver).poll(cx).is_ready();
-        }
-        response.as_mut().poll(cx)
-    })
-    .await
 }
 
 impl Link for HttpLink {

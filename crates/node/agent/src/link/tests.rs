@@ -114,7 +114,7 @@ impl House {
         let id = InvocationId::random();
         let request = Request::post("/x").body(body).unwrap();
         let deadline = Instant::now() + self.revision.spec.timeout.duration();
-        let call = Call { id, request, shape, arrived: Instant::now(), deadline, peer: None };
+        let call = Call { id, request: Box::new(request), shape, arrived: Instant::now(), deadline, peer: None };
         link.call(call, self.permit(id)).await
     }
 }
