@@ -12,6 +12,8 @@ const PATH_PARAMETERS: HeaderName = HeaderName::from_static("mayfly-path-paramet
 const JWT_CLAIMS: HeaderName = HeaderName::from_static("mayfly-jwt-claims");
 /// The id of the API key that the call was let in for.
 const KEY_ID: HeaderName = HeaderName::from_static("mayfly-key-id");
+/// Headers that a request usually gets here: who called (4), its trace, its id.
+pub(crate) const ADDED: usize = 6;
 /// What only the platform says.
 const OURS: [HeaderName; 3] = [PATH_PARAMETERS, JWT_CLAIMS, KEY_ID];
 

@@ -255,6 +255,8 @@ impl Service {
         let upgrade = request.extensions().get::<OnUpgrade>().is_some();
         let joined = request.version() == Version::HTTP_2;
         let headers = request.headers_mut();
+        // Grown once, not for one after the other.
+        headers.reserve(headers::ADDED);
         headers::take_host(headers, &uri);
         if joined {
             headers::join_cookies(headers);
