@@ -71,7 +71,7 @@ fn side(name: &str, platform: &Platform) -> anyhow::Result<Side> {
 fn rows(report: &mut Report, many: &[Rounds], one: &[Rounds]) {
     let [direct, nginx, plain, ours, others @ ..] = many else { return };
     let what = "cpu per request, http over unix";
-    report.row(ours.row(what, "µs", "nginx", nginx, duel::cpu).goal("≤ 1.5 × nginx"));
+    report.row(ours.row(what, "µs", "nginx", nginx, duel::cpu).goal("≤ 1.2 × nginx"));
     report.row(ours.row(format!("{what}, nginx sets no headers"), "µs", "nginx", plain, duel::cpu));
     for other in others {
         report.row(ours.row(what, "µs", "other build", other, duel::cpu));

@@ -22,7 +22,10 @@ use std::collections::BTreeMap;
 pub const FILE: &str = "mayfly.toml";
 
 /// Limits of the numbers in a manifest.
-const TIMEOUT_MAX: Millis = Millis::secs(15 * 60);
+/// Of a call: streams of events and of gRPC are calls, too.
+const TIMEOUT_MAX: Millis = Millis::secs(60 * 60);
+/// Of a start and of a stop.
+const START_MAX: Millis = Millis::secs(15 * 60);
 const MEMORY_MIN: Bytes = Bytes::mib(8);
 const MEMORY_MAX: Bytes = Bytes::mib(10_240);
 /// Source: Lambda's 4 KB for all environment variables, taken eightfold.
@@ -153,13 +156,15 @@ impl Manifest {
         {
             return Err(invalid("memory", format!("{memory} is outside {MEMORY_MIN} to {MEMORY_MAX}")));
         }
-        for (key, value) in
-            [("timeout", self.timeout), ("start_timeout", self.start_timeout), ("stop_grace", self.stop_grace)]
-        {
+        for (key, value, max) in [
+            ("timeout", self.timeout, TIMEOUT_MAX),
+            ("start_timeout", self.start_timeout, START_MAX),
+            ("stop_grace", self.stop_grace, START_MAX),
+        ] {
             if let Some(value) = value
-                && (value.0 == 0 || value > TIMEOUT_MAX)
+                && (value.0 == 0 || value > max)
             {
-                return Err(invalid(key, format!("{value} is outside 1ms to {TIMEOUT_MAX}")));
+                return Err(invalid(key, format!("{value} is outside 1ms to {max}")));
             }
         }
         if let Some(n) = self.concurrency
@@ -342,7 +347,7 @@ mod tests {
             ("name = 'a'\nruntime = 'nodejs'\nmemory = '256 bananas'", Code::ManifestInvalid, "bananas"),
             ("name = 'a'\nruntime = 'nodejs'\nmemory = '1MiB'", Code::ManifestInvalid, "outside"),
             ("name = 'a'\nruntime = 'nodejs'\ntimeout = '30'", Code::ManifestInvalid, "duration"),
-            ("name = 'a'\nruntime = 'nodejs'\ntimeout = '16m'", Code::ManifestInvalid, "outside"),
+            ("name = 'a'\nruntime = 'nodejs'\ntimeout = '61m'", Code::ManifestInvalid, "outside"),
             ("name = 'A_b'\nruntime = 'nodejs'", Code::NameInvalid, "A_b"),
             ("name = 'a'\nruntime = 'cobol'", Code::ManifestInvalid, "cobol"),
             ("name = 'a'\nruntime = 'wasm'\ncontract = 'http'", Code::ManifestInvalid, "does not go with"),
