@@ -31,10 +31,12 @@ pub(crate) struct Publisher {
     follower: Mutex<Option<JoinHandle<()>>>,
 }
 
+type Functions = OrdMap<FunctionName, Arc<FunctionView>>;
+
 /// What the last picture was made of, and where in the changes it stood.
 struct State {
     watch: Watch,
-    functions: OrdMap<FunctionName, Arc<FunctionView>>,
+    functions: Functions,
     /// By the key of their record.
     routes: OrdMap<Arc<str>, Place>,
     limits: Arc<HashMap<FunctionName, u32>>,
@@ -73,9 +75,10 @@ impl Publisher {
     /// Builds the first picture and follows the records from there. Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// `internal` where a record cannot be read.
+    /// `internal` where limits or keys cannot be read. A function or a route that cannot be read is not served, and told in
+    /// the log: the others have nothing to do with it.
     pub fn start(records: Arc<dyn Records>, sender: watch::Sender<Arc<Snapshot>>) -> Result<Arc<Self>, Fault> {
-        let (state, version) = load(&*records)?;
+        let (state, version) = load(&*records, None)?;
         sender.send_replace(Arc::new(state.snapshot(version)));
         let publisher = Arc::new(Self { records, state: Mutex::new(state), sender, follower: Mutex::new(None) });
         // Weak: the follower must not keep alive what ends it.
@@ -108,7 +111,7 @@ impl Publisher {
     }
 
     fn reload(&self, state: &mut State) {
-        match load(&*self.records) {
+        match load(&*self.records, Some(state)) {
             Ok((new, version)) => {
                 *state = new;
                 self.sender.send_replace(Arc::new(state.snapshot(version)));
@@ -144,7 +147,8 @@ async fn follow(records: Arc<dyn Records>, publisher: std::sync::Weak<Publisher>
     }
 }
 
-fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
+/// What of the `last` picture cannot be read now stays.
+fn load(records: &dyn Records, last: Option<&State>) -> Result<(State, u64), Fault> {
     // The watch first: what changes while the records are read is read again.
     let version = records.version().0;
     let watch = records.watch("", None).map_err(Fault::internal)?;
@@ -153,12 +157,18 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
         records.list(part).iter().for_each(|entry| dirty.add(&entry.key));
     }
     let names: Vec<FunctionName> = dirty.functions.into_iter().collect();
-    let functions = views(records, &names)?.into_iter().map(|view| (view.name.clone(), Arc::new(view))).collect();
+    let functions = views(records, &names, last.map(|last| &last.functions))?;
+    let functions = functions.into_iter().map(|view| (view.name.clone(), view)).collect();
     let (routes, limits, keys) = (OrdMap::new(), Default::default(), Default::default());
     let mut state = State { watch, functions, routes, limits, keys };
     for key in dirty.routes {
-        let routes = picture::routes(records, &key)?;
-        state.routes.insert(key, routes);
+        let routes = picture::routes(records, &key).or_else(|fault| {
+            tracing::error!(%key, %fault, "its routes lead nowhere, or where they led");
+            last.and_then(|last| last.routes.get(&key).cloned()).ok_or(())
+        });
+        if let Ok(routes) = routes {
+            state.routes.insert(key, routes);
+        }
     }
     state.limits = Arc::new(picture::limits(records)?);
     state.keys = Arc::new(picture::keys(records)?);
@@ -166,20 +176,29 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
 }
 
 /// The functions of these names, in their order: on all cores, for a hundred thousand of them are a second of one.
-fn views(records: &dyn Records, names: &[FunctionName]) -> Result<Vec<FunctionView>, Fault> {
+fn views(
+    records: &dyn Records,
+    names: &[FunctionName],
+    last: Option<&Functions>,
+) -> Result<Vec<Arc<FunctionView>>, Fault> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let part = |names: &[FunctionName]| -> Result<Vec<FunctionView>, Fault> {
-        names.iter().filter_map(|name| picture::function(records, name, None).transpose()).collect()
+    let one = |name: &FunctionName| match picture::function(records, name, None) {
+        Ok(view) => view.map(Arc::new),
+        Err(fault) => {
+            tracing::error!(function = %name, %fault, "it is not served, or as it was");
+            last.and_then(|last| last.get(name).cloned())
+        }
     };
+    let part = |names: &[FunctionName]| -> Vec<_> { names.iter().filter_map(one).collect() };
     if threads == 1 || names.len() < TOGETHER_MIN {
-        return part(names);
+        return Ok(part(names));
     }
     std::thread::scope(|scope| {
         let parts = names.chunks(names.len().div_ceil(threads));
         let running: Vec<_> = parts.map(|names| scope.spawn(move || part(names))).collect();
         let ended = running.into_iter().map(|thread| thread.join());
         let parts: Vec<_> = ended
-            .map(|ended| ended.unwrap_or_else(|_| Err(Fault::internal("reading the functions panicked"))))
+            .map(|ended| ended.map_err(|_| Fault::internal("reading the functions panicked")))
             .collect::<Result<_, _>>()?;
         Ok(parts.into_iter().flatten().collect())
     })
@@ -302,7 +321,8 @@ mod tests {
         assert!((0..count).all(|n| live(&snapshot, &format!("f{n}")) == 1 + n as u32 % 7));
         drop(publisher);
         records.commit(alias(Txn::new(), "f77", 99)).await.unwrap();
-        assert!(Publisher::start(records, watch::Sender::default()).is_err(), "one that cannot be read is told");
+        let publisher = Publisher::start(records, watch::Sender::default()).unwrap();
+        assert_eq!(publisher.snapshots().borrow().functions.len(), count - 1, "one that cannot be read is left out");
     }
 
     #[tokio::test]
@@ -315,7 +335,16 @@ mod tests {
         publisher.catch_up();
         let snapshot = Arc::clone(&publisher.snapshots().borrow());
         assert_eq!((live(&snapshot, "a"), live(&snapshot, "b")), (1, 2));
-        assert!(Publisher::start(records, watch::Sender::default()).is_err(), "at the start there is nothing to keep");
+        publisher.reload(&mut publisher.state.lock());
+        let snapshot = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!((live(&snapshot, "a"), live(&snapshot, "b")), (1, 2), "when all is read anew, too");
+        // At the start there is nothing to keep: what can be read is served.
+        let publisher = Publisher::start(Arc::clone(&records), watch::Sender::default()).unwrap();
+        let snapshot = Arc::clone(&publisher.snapshots().borrow());
+        assert_eq!((snapshot.functions.contains_key("a"), live(&snapshot, "b")), (false, 2));
+        // Without its limit, a function would have none.
+        records.commit(Txn::new().put("limit/b", "no JSON")).await.unwrap();
+        assert!(Publisher::start(records, watch::Sender::default()).is_err());
     }
 
     #[tokio::test]

@@ -40,8 +40,12 @@ pub(crate) struct Owner {
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<Stored<T>, Fault> {
-    let value = serde_json::from_slice(&entry.value)
-        .map_err(|error| Fault::internal(format!("the record `{}` cannot be read: {error}", entry.key)))?;
+    let value = serde_json::from_slice(&entry.value).map_err(|error| {
+        Fault::internal(format!(
+            "the record `{}` is damaged, or a newer version of mayfly wrote it: {error}",
+            entry.key
+        ))
+    })?;
     Ok(Stored { value, version: entry.version })
 }
 
