@@ -14,7 +14,7 @@ use store::{
     record::{Kind, Watch, WatchError},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use types::{ApiKey, Fault, FunctionName};
+use types::{ApiKey, Fault, FunctionName, TenantName, tenant::TenantLimits};
 use wire::{FunctionView, Snapshot, Snapshots, snapshot::Place};
 
 /// Threads that read functions at the start.
@@ -39,6 +39,7 @@ struct State {
     routes: OrdMap<Arc<str>, Place>,
     limits: Arc<HashMap<FunctionName, u32>>,
     keys: Arc<HashMap<[u8; 32], Arc<ApiKey>>>,
+    tenants: Arc<HashMap<TenantName, TenantLimits>>,
 }
 
 /// What changes mean for the picture.
@@ -48,6 +49,7 @@ struct Dirty {
     routes: BTreeSet<Arc<str>>,
     limits: bool,
     keys: bool,
+    tenants: bool,
 }
 
 impl Dirty {
@@ -61,11 +63,12 @@ impl Dirty {
             }
             Some(picture::Part::Limit) => self.limits = true,
             Some(picture::Part::Keys) => self.keys = true,
+            Some(picture::Part::Tenants) => self.tenants = true,
             None => {}
         }
     }
     fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.routes.is_empty() && !self.limits && !self.keys
+        self.functions.is_empty() && self.routes.is_empty() && !self.limits && !self.keys && !self.tenants
     }
 }
 
@@ -154,14 +157,14 @@ fn load(records: &dyn Records) -> Result<(State, u64), Fault> {
     }
     let names: Vec<FunctionName> = dirty.functions.into_iter().collect();
     let functions = views(records, &names)?.into_iter().map(|view| (view.name.clone(), Arc::new(view))).collect();
-    let (routes, limits, keys) = (OrdMap::new(), Default::default(), Default::default());
-    let mut state = State { watch, functions, routes, limits, keys };
+    let limits = Arc::new(picture::limits(records)?);
+    let keys = Arc::new(picture::keys(records)?);
+    let tenants = Arc::new(picture::tenants(records)?);
+    let mut state = State { watch, functions, routes: OrdMap::new(), limits, keys, tenants };
     for key in dirty.routes {
         let routes = picture::routes(records, &key)?;
         state.routes.insert(key, routes);
     }
-    state.limits = Arc::new(picture::limits(records)?);
-    state.keys = Arc::new(picture::keys(records)?);
     Ok((state, version))
 }
 
@@ -211,6 +214,12 @@ impl State {
                 Err(fault) => tracing::error!(%fault, "the last API keys stay"),
             }
         }
+        if dirty.tenants {
+            match picture::tenants(records) {
+                Ok(tenants) => self.tenants = Arc::new(tenants),
+                Err(fault) => tracing::error!(%fault, "the last limits of tenants stay"),
+            }
+        }
         for name in dirty.functions {
             match picture::function(records, &name, self.functions.get(&name).map(|view| &**view)) {
                 Ok(Some(view)) => drop(self.functions.insert(name, Arc::new(view))),
@@ -234,6 +243,7 @@ impl State {
             routes: self.routes.clone(),
             limits: Arc::clone(&self.limits),
             keys: Arc::clone(&self.keys),
+            tenants: Arc::clone(&self.tenants),
         }
     }
 }

@@ -306,7 +306,7 @@ mod tests {
 
     fn connection() -> Connection {
         let options = Options::default();
-        let routes = Routes::new(Newest::new(watch::Sender::default().subscribe()));
+        let routes = Routes::new(Newest::new(watch::Sender::default().subscribe(), None));
         let issuers = Issuers::new(&chassis::metrics::Metrics::default())(tokio::runtime::Handle::current());
         let shared = Shared { invoke: Arc::new(Nobody), issuers, house: None, log: None };
         Connection {
