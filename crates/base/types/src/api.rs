@@ -215,7 +215,7 @@ pub struct Info {
     pub runtimes: Vec<RuntimeInfo>,
     /// How instances are held apart in this installation, in words.
     pub isolation: String,
-    /// Most calls at once of all functions together; `null` is no limit.
+    /// Most calls at once of the functions of tenant `default`; `null` is no limit.
     #[serde(default)]
     pub calls_max: Option<u32>,
     /// What functions without a limit of their own have of them.

@@ -178,7 +178,7 @@ pub struct TrafficArgs {
     /// Largest request body, whatever a function's `request_max` says; larger ones get 413 [default: no limit]
     #[arg(long, value_name = "SIZE")]
     pub body_max: Option<Bytes>,
-    /// Most calls of all functions together, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
+    /// Most calls of the functions of tenant `default`, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub rate: Option<Tempo>,
     /// Most client connections at once, WebSockets among them; the next ones get 503

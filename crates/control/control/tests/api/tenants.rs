@@ -94,12 +94,9 @@ async fn a_tenant_that_is_deleted_gets_no_function_meanwhile() {
     for n in 0..10 {
         assert_eq!(put(&world, ACME, "{}").await, StatusCode::OK);
         let name = format!("f{n}");
+        let path = format!("/v1/functions/{name}/deployments?tenant=acme");
         let (made, deleted) = tokio::join!(
-            world.ask(
-                Method::POST,
-                &format!("/v1/functions/{name}/deployments?tenant=acme"),
-                archive(&binary(&name, "v1", ""))
-            ),
+            world.ask(Method::POST, &path, archive(&binary(&name, "v1", ""))),
             world.ask(Method::DELETE, ACME, "")
         );
         if made.status == StatusCode::ACCEPTED {
