@@ -149,6 +149,11 @@ impl Fault {
         self
     }
 
+    /// Whether it was said when another try is worth it.
+    pub const fn is_timed(&self) -> bool {
+        self.after.is_some()
+    }
+
     /// Seconds for `Retry-After`; `None` where the same request has no better chance later.
     pub fn retry_after(&self) -> Option<u8> {
         self.code.retry().then(|| self.after.map_or(1, NonZeroU8::get))

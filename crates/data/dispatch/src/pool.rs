@@ -209,7 +209,8 @@ impl Pool {
     /// fraction of what a call usually takes.
     fn later(&self, fault: Fault) -> Fault {
         match fault.code {
-            Code::FunctionLimit | Code::TenantLimit => {
+            // A tenant that is stopped has said when.
+            Code::FunctionLimit | Code::TenantLimit if !fault.is_timed() => {
                 fault.after(self.state.lock().usual_hold / self.gate.get().map_or(1, |gate| gate.calls().max(1)))
             }
             _ => fault,

@@ -125,7 +125,7 @@ async fn guarantees_are_of_the_tenants_own_calls() {
     assert_eq!(set("plain", 18).await.status, 200);
     // Nor may the tenant's own limit go below its promises, except to stop it.
     assert_eq!(put(&world, ACME, r#"{"calls_max":9}"#).await, StatusCode::BAD_REQUEST);
-    assert_eq!(put(&world, "/v1/tenants/default", r#"{"calls_max":19}"#).await, StatusCode::BAD_REQUEST);
+    assert_eq!(put(&world, "/v1/tenants/default", r#"{"calls_max":18}"#).await, StatusCode::BAD_REQUEST);
     assert_eq!(put(&world, ACME, r#"{"calls_max":0}"#).await, StatusCode::OK);
     assert_eq!(put(&world, ACME, r#"{"calls_max":11}"#).await, StatusCode::OK);
     // The default tenant's record goes before the option, and the option holds again without it.
