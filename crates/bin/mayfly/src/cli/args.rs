@@ -7,7 +7,7 @@ use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use key::{KeyCreateArgs, KeyVerb};
 use std::{net::SocketAddr, path::PathBuf};
-pub use tenant::{ListArgs, TenantSetArgs, TenantVerb};
+pub use tenant::{LimitArgs, ListArgs, TenantSetArgs, TenantVerb};
 use types::{
     AliasName, Contract, FunctionName, InvocationId, Millis, Runtime, TenantName,
     canary::{self, Step},
@@ -312,17 +312,6 @@ pub struct LogsArgs {
     /// Only this call's lines
     #[arg(long, short, value_name = "ID")]
     pub invocation: Option<InvocationId>,
-}
-
-#[derive(Debug, Args)]
-pub struct LimitArgs {
-    pub name: FunctionName,
-    /// Most calls at once, in flight and waiting; 0 stops the function. Without it, the limit is shown
-    #[arg(value_name = "CALLS", conflicts_with = "none")]
-    pub calls: Option<u32>,
-    /// Lift the limit
-    #[arg(long)]
-    pub none: bool,
 }
 
 #[derive(Debug, Args)]

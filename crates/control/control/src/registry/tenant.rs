@@ -64,7 +64,9 @@ impl Registry {
         let plan = || {
             let found = self.get::<TenantLimits>(&path)?.map(|stored| stored.version);
             precondition.check(&format!("tenant `{name}`"), found)?;
-            if found.is_none() && self.records.list(key::TENANTS).len() > TENANTS_MAX {
+            let default = key::tenant(&TenantName::default());
+            let others = self.records.list(key::TENANTS).iter().filter(|entry| *entry.key != *default).count();
+            if found.is_none() && !name.is_default() && others >= TENANTS_MAX {
                 return Err(Fault::new(
                     Code::BadRequest,
                     format!("there are {TENANTS_MAX} tenants: delete some first"),

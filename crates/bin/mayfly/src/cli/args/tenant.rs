@@ -1,8 +1,8 @@
-//! `mayfly tenant` as types.
+//! `mayfly tenant` and `mayfly limit` as types.
 
 use clap::{Args, Subcommand};
 use std::str::FromStr;
-use types::{TenantName, edge::Tempo};
+use types::{FunctionName, TenantName, edge::Tempo};
 
 #[derive(Debug, Subcommand)]
 pub enum TenantVerb {
@@ -28,6 +28,17 @@ pub struct TenantSetArgs {
 #[derive(Debug, Args)]
 pub struct TenantNameArgs {
     pub name: TenantName,
+}
+
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    pub name: FunctionName,
+    /// Most calls at once, in flight and waiting; 0 stops the function. Without it, the limit is shown
+    #[arg(value_name = "CALLS", conflicts_with = "none")]
+    pub calls: Option<u32>,
+    /// Lift the limit
+    #[arg(long)]
+    pub none: bool,
 }
 
 #[derive(Debug, Args)]
