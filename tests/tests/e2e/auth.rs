@@ -191,7 +191,7 @@ fn api_keys_are_made_and_revoked() {
     assert!(refused.text().contains("with this API key"), "{refused:?}");
 }
 
-/// "rate limits (token bucket …, per tenant)": one tenant today, so of all functions together.
+/// "rate limits (token bucket …, per tenant)": `--rate` is that of `default`; `tenants` has the others.
 #[test]
 fn all_functions_together_have_a_limit() {
     let args = ["--rate", "3600/h"].map(str::to_owned).to_vec();

@@ -27,6 +27,7 @@ mod runtimes;
 mod scale;
 mod scaling;
 mod streams;
+mod tenants;
 mod tls;
 mod traffic;
 mod tunnels;

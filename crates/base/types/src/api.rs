@@ -5,7 +5,7 @@
 //! | `GET /functions` | → [`FunctionList`] |
 //! | `GET /functions/{name}` | → [`FunctionDetail`] with `ETag` |
 //! | `DELETE /functions/{name}` | → 204; `If-Match` honoured |
-//! | `POST /functions/{name}/deployments?canary=5,25:2m&every=1m` | tar.zst → 202 [`Deployment`]; `canary=none` moves at once |
+//! | `POST /functions/{name}/deployments?canary=5,25:2m&every=1m&tenant=acme` | tar.zst → 202 [`Deployment`]; `canary=none` moves at once |
 //! | `GET /functions/{name}/deployments?limit=20` | → [`DeploymentList`], newest first |
 //! | `GET /deployments/{id}` | → [`Deployment`] |
 //! | `GET /deployments/{id}/log?follow=true` | → NDJSON of [`BuildLine`] |
@@ -19,6 +19,8 @@
 //! | `PUT, DELETE /routes` | one [`Route`] → [`Route`], 204 |
 //! | `GET, POST /keys` | [`KeyRequest`](crate::key::KeyRequest) → [`KeyList`](crate::key::KeyList), 201 [`KeyCreated`](crate::key::KeyCreated) |
 //! | `DELETE /keys/{id}` | → 204 |
+//! | `GET /tenants` | → [`TenantList`](crate::tenant::TenantList) |
+//! | `GET, PUT, DELETE /tenants/{name}` | [`TenantLimits`](crate::tenant::TenantLimits) → [`Tenant`](crate::tenant::Tenant); `ETag`, `If-Match` |
 //! | `POST /functions/{name}/invocations?alias=live` | raw JSON → the function's answer; `async=true` is refused |
 //! | `GET /functions/{name}/invocations?limit=50` | → [`InvocationList`], newest first |
 //! | `GET /functions/{name}/logs?follow=true&tail=100` | → NDJSON of [`LogLine`]; also `revision=3`, `invocation=ID` |
@@ -30,7 +32,7 @@
 use crate::{
     canary::Canary,
     event::Event,
-    id::{AliasName, DeploymentId, FunctionName, InstanceId, RevisionId},
+    id::{AliasName, DeploymentId, FunctionName, InstanceId, RevisionId, TenantName},
     record::{Alias, Deployment, Invocation, LogLine, Revision, Route, Target},
     spec::{Contract, Runtime},
     unit::Timestamp,
@@ -56,6 +58,9 @@ pub const DEGRADED_HEADER: &str = "mayfly-degraded";
 pub struct FunctionSummary {
     #[schema(value_type = String, example = "hello")]
     pub name: FunctionName,
+    #[serde(default)]
+    #[schema(value_type = String, example = "acme")]
+    pub tenant: TenantName,
     pub runtime: Runtime,
     pub contract: Contract,
     /// What `live` points to.
@@ -77,6 +82,9 @@ pub struct FunctionList {
 pub struct FunctionDetail {
     #[schema(value_type = String, example = "hello")]
     pub name: FunctionName,
+    #[serde(default)]
+    #[schema(value_type = String, example = "acme")]
+    pub tenant: TenantName,
     #[schema(value_type = String)]
     pub created: Timestamp,
     pub url: String,
@@ -207,7 +215,7 @@ pub struct Info {
     pub runtimes: Vec<RuntimeInfo>,
     /// How instances are held apart in this installation, in words.
     pub isolation: String,
-    /// Most calls at once of all functions together; `null` is no limit.
+    /// Most calls at once of the functions of tenant `default`; `null` is no limit.
     #[serde(default)]
     pub calls_max: Option<u32>,
     /// What functions without a limit of their own have of them.

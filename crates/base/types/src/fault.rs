@@ -68,6 +68,9 @@ codes! {
     FunctionNotFound "function_not_found" 404 Caller false "No function has this name; `mayfly list` shows them.",
     RevisionNotFound "revision_not_found" 404 Caller false "The function has no such revision; `mayfly describe NAME` shows them.",
     AliasNotFound "alias_not_found" 404 Caller false "The function has no such alias; `mayfly describe NAME` shows them.",
+    TenantNotFound "tenant_not_found" 404 Caller false "No tenant has this name; `mayfly tenant list` shows them.",
+    TenantInUse "tenant_in_use" 409 Caller false "The tenant owns functions: delete them first.",
+    TenantMismatch "tenant_mismatch" 409 Caller false "The function belongs to another tenant, for good: leave `tenant` out, or deploy it under another name.",
     KeyNotFound "key_not_found" 404 Caller false "No API key has this id; `mayfly key list` shows them.",
     DeploymentNotFound "deployment_not_found" 404 Caller false "No deployment has this id.",
     MethodNotAllowed "method_not_allowed" 405 Caller false "The route takes other methods; the `Allow` header names them.",
@@ -104,7 +107,7 @@ codes! {
     QueueFull "queue_full" 429 Platform true "Too many requests wait for this function already: try again after `Retry-After`.",
     Overloaded "overloaded" 429 Platform true "More is asked of this function than it can do: try again after `Retry-After`, more slowly, or raise `scale.max`.",
     FunctionLimit "function_limit" 429 Platform true "The function has as many calls at once as its limit allows: try again after `Retry-After`, or raise it with `mayfly limit`.",
-    TenantLimit "tenant_limit" 429 Platform true "All functions together have as many calls at once as the platform allows: try again after `Retry-After`.",
+    TenantLimit "tenant_limit" 429 Platform true "The functions of this tenant have as many calls at once as it may have together: try again after `Retry-After`.",
     FunctionStopped "function_stopped" 429 Platform true "The function is stopped by a limit of 0: `mayfly limit NAME --none` lets calls through again.",
     CircuitOpen "circuit_open" 503 Function true "Too many of the last calls failed, so none is tried for a while: `mayfly logs NAME` says why they failed.",
     ConnectionsExhausted "connections_exhausted" 503 Platform true "The gateway has as many connections as it takes: try again after `Retry-After`, or raise `--connections-max`.",
@@ -144,6 +147,11 @@ impl Fault {
         let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.after = u8::try_from(secs.clamp(1, AFTER_MAX)).ok().and_then(NonZeroU8::new);
         self
+    }
+
+    /// Whether it was said when another try is worth it.
+    pub const fn is_timed(&self) -> bool {
+        self.after.is_some()
     }
 
     /// Seconds for `Retry-After`; `None` where the same request has no better chance later.

@@ -1,7 +1,11 @@
 //! Names and ids: each is a type of its own, checked once where it enters.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 /// Why a text is no name or id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +80,12 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// A function's name: a DNS label, unique in its tenant.
+    /// A function's name: a DNS label, unique in the whole platform.
     FunctionName, label
+}
+text_id! {
+    /// A tenant's name: a DNS label.
+    TenantName, label
 }
 text_id! {
     /// An alias's name: a DNS label, unique in its function. `live` takes the traffic by default.
@@ -86,6 +94,21 @@ text_id! {
 text_id! {
     /// Content by its hash: `sha256:` and 64 lower-case hexadecimal digits.
     Digest, digest
+}
+
+impl Default for TenantName {
+    /// The tenant that is always there: functions belong to it unless they say otherwise.
+    fn default() -> Self {
+        // One text for all: every function has one.
+        static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("default"));
+        Self(Arc::clone(&DEFAULT))
+    }
+}
+
+impl TenantName {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl AliasName {

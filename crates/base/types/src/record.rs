@@ -3,7 +3,7 @@
 use crate::{
     canary::{Canary, Rollout},
     fault::Fault,
-    id::{AliasName, DeploymentId, Digest, FunctionName, InstanceId, InvocationId, RevisionId},
+    id::{AliasName, DeploymentId, Digest, FunctionName, InstanceId, InvocationId, RevisionId, TenantName},
     spec::Spec,
     unit::{Millis, Timestamp},
 };
@@ -16,6 +16,10 @@ use utoipa::ToSchema;
 pub struct Function {
     #[schema(value_type = String, example = "hello")]
     pub name: FunctionName,
+    /// Whose it is, for good.
+    #[serde(default, skip_serializing_if = "TenantName::is_default")]
+    #[schema(value_type = String, example = "acme")]
+    pub tenant: TenantName,
     #[schema(value_type = String)]
     pub created: Timestamp,
     /// When it, its aliases or its routes last changed.

@@ -22,7 +22,12 @@ pub fn revision(name: &str, extra: &str) -> Result<Arc<Revision>, Fault> {
 /// All of `live` goes to it.
 pub fn target(revision: &Arc<Revision>) -> Arc<Target> {
     let (function, weighted) = (revision.id.function.clone(), Weighted { revision: Arc::clone(revision), weight: 100 });
-    Arc::new(Target { function, alias: AliasName::live(), revisions: Arc::new([weighted]) })
+    Arc::new(Target {
+        function,
+        tenant: types::TenantName::default(),
+        alias: AliasName::live(),
+        revisions: Arc::new([weighted]),
+    })
 }
 
 /// That function and nothing else.

@@ -3,7 +3,7 @@
 use imbl::OrdMap;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
-use types::{AliasName, ApiKey, FunctionName, Revision, Route};
+use types::{AliasName, ApiKey, FunctionName, Revision, Route, TenantName, tenant::TenantLimits};
 
 /// A revision with its share of the traffic in per cent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Weighted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub function: FunctionName,
+    /// Whose limits count its calls.
+    pub tenant: TenantName,
     pub alias: AliasName,
     /// One or two; weights add up to 100.
     pub revisions: Arc<[Weighted]>,
@@ -43,8 +45,17 @@ pub struct Snapshot {
     pub routes: OrdMap<Arc<str>, Place>,
     /// Most calls at once of the functions that have a limit of their own; 0 stops one.
     pub limits: Arc<HashMap<FunctionName, u32>>,
+    /// The limits of each tenant that has a record.
+    pub tenants: Arc<HashMap<TenantName, TenantLimits>>,
     /// API keys by their SHA-256.
     pub keys: Arc<HashMap<[u8; 32], Arc<ApiKey>>>,
+}
+
+impl FunctionView {
+    /// Whose the function is: the same for all its aliases.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        self.aliases.values().next().map(|target| &target.tenant)
+    }
 }
 
 impl Snapshot {

@@ -26,6 +26,7 @@ mod route;
 pub mod screen;
 pub mod table;
 mod templates;
+mod tenant;
 
 use crate::client::{Client, Token};
 use args::{Cli, Global, Verb};
@@ -81,7 +82,7 @@ async fn dispatch(global: &Global, screen: Screen, verb: Verb) -> Outcome {
         Verb::Logs(args) => logs::run(&session, args).await,
         Verb::Invocations(args) => history::invocations(&session, args).await,
         Verb::Deployments(args) => history::deployments(&session, args).await,
-        Verb::List => list::run(&session).await,
+        Verb::List(args) => list::run(&session, &args).await,
         Verb::Describe(args) => describe::run(&session, args).await,
         Verb::Delete(args) => delete::run(&session, args).await,
         Verb::Alias(verb) => alias::run(&session, verb).await,
@@ -89,6 +90,7 @@ async fn dispatch(global: &Global, screen: Screen, verb: Verb) -> Outcome {
         Verb::Limit(args) => limit::run(&session, args).await,
         Verb::Route(verb) => route::run(&session, verb).await,
         Verb::Key(verb) => key::run(&session, verb).await,
+        Verb::Tenant(verb) => tenant::run(&session, verb).await,
         Verb::Info => info::run(&session).await,
         Verb::Up(_) | Verb::Guest(_) | Verb::Compile(_) | Verb::Init(_) | Verb::Dev(_) => {
             Err(Failure::Usage("this verb is not one of the client's".to_owned()))

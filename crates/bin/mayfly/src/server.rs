@@ -37,7 +37,7 @@ pub struct Options {
     /// Where functions answer over HTTPS, if the gateway has certificates.
     pub tls_listen: SocketAddr,
     pub gateway: gateway::Options,
-    /// Most calls at once of all functions together.
+    /// Most calls at once of the functions of tenant `default`.
     pub calls_max: Option<u32>,
     pub wasm: sandbox_wasm::Options,
     /// SIGUSR1 begins and ends an outage of control and fleet.

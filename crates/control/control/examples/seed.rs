@@ -116,6 +116,8 @@ async fn release(registry: &Registry, of: &Revision, n: u32) -> anyhow::Result<(
     };
     let revision = Revision { id: RevisionId { function, number }, ..of.clone() };
     let verdict = Verdict::New(Arc::new(revision));
-    registry.release(&Release { verdict, routes: vec![route], since: None, canary: None, deployment }).await?;
+    registry
+        .release(&Release { verdict, routes: vec![route], since: None, tenant: None, canary: None, deployment })
+        .await?;
     Ok(())
 }

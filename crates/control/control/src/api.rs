@@ -17,6 +17,7 @@ mod logs;
 mod openapi;
 mod problem;
 mod route;
+mod tenant;
 
 use crate::{Deps, Options, canary::Seen, deploy::Deployer};
 use axum::{
@@ -80,6 +81,10 @@ fn guarded() -> Vec<Endpoint> {
         get    "/v1/keys" key::list,
         post   "/v1/keys" key::create,
         delete "/v1/keys/{id}" key::revoke,
+        get    "/v1/tenants" tenant::list,
+        get    "/v1/tenants/{name}" tenant::show,
+        put    "/v1/tenants/{name}" tenant::update,
+        delete "/v1/tenants/{name}" tenant::remove,
         post   "/v1/functions/{name}/invocations" invoke::create,
         get    "/v1/functions/{name}/invocations" invoke::list,
         get    "/v1/functions/{name}/logs" logs::read,

@@ -30,7 +30,9 @@ use sweep::Pins;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use toolchain::Toolchain;
-use types::{Bytes, Code, Deployment, Fault, FunctionName, Timestamp, canary::Way, id::DeploymentId, record::Stage};
+use types::{
+    Bytes, Code, Deployment, Fault, FunctionName, TenantName, Timestamp, canary::Way, id::DeploymentId, record::Stage,
+};
 use upload::Upload;
 use wire::Scaler;
 
@@ -128,14 +130,16 @@ impl Deployer {
     /// Begins a deployment; what it is now can be asked for by its id from here on.
     ///
     /// # Errors
-    /// `storage_full`, `internal`.
+    /// `tenant_not_found`, `tenant_mismatch`, `storage_full`, `internal`.
     pub async fn begin(
         self: &Arc<Self>,
         place: Place,
         name: FunctionName,
         upload: Upload,
         way: Way,
+        tenant: Option<TenantName>,
     ) -> Result<Deployment, Fault> {
+        self.parts.registry.check_tenant(&name, tenant.as_ref())?;
         let deployment = Deployment {
             id: DeploymentId::random(),
             function: name,
@@ -154,7 +158,7 @@ impl Deployer {
         self.parts.registry.note(&deployment).await?;
         let (this, begun) = (Arc::clone(self), deployment.clone());
         let run = self.tasks.track_future(async move {
-            this.run(deployment, upload, way, log).await;
+            this.run(deployment, upload, (way, tenant), log).await;
             drop(place.0);
         });
         chassis::task::spawn("deployment", run);
@@ -162,7 +166,13 @@ impl Deployer {
     }
 
     /// The whole of one attempt, from its turn to its end. Whatever happens, the attempt ends.
-    async fn run(self: &Arc<Self>, deployment: Deployment, upload: Upload, way: Way, log: BuildLog) {
+    async fn run(
+        self: &Arc<Self>,
+        deployment: Deployment,
+        upload: Upload,
+        asked: (Way, Option<TenantName>),
+        log: BuildLog,
+    ) {
         let turn = self.turn(&deployment.function);
         let turn = match turn.try_lock() {
             Ok(turn) => turn,
@@ -172,7 +182,7 @@ impl Deployer {
             }
         };
         let (id, function, begun) = (deployment.id, deployment.function.clone(), deployment.clone());
-        let walk = pipeline::run(self, deployment, upload, way, &log);
+        let walk = pipeline::run(self, deployment, upload, asked, &log);
         let ended = match AssertUnwindSafe(walk).catch_unwind().await {
             Ok(ended) => ended,
             Err(_) => pipeline::fail(self, begun, Fault::internal("the deployment panicked"), &log).await,

@@ -3,7 +3,7 @@
 //! Every change is one transaction with checks on all that it was decided upon, so it is whole or absent, whoever
 //! else writes and whenever the process ends. A change that met another one is decided anew.
 //!
-//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`],
+//! Reading order: [`key`] names the records; [`read`] looks; [`release`] commits a deploy; [`alias`], [`route`], [`limit`], [`tenant`],
 //! [`api_key`] and [`function`] are the changes that the API offers; [`canary`] are those that the platform makes by itself,
 //! [`event`] why; [`deployment`] keeps the story of each attempt.
 
@@ -19,6 +19,7 @@ pub(crate) mod picture;
 mod read;
 mod release;
 mod route;
+mod tenant;
 
 pub(crate) use alias::{LIVE, Move, Step};
 pub(crate) use canary::{Canaries, Turn};

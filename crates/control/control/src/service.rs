@@ -28,8 +28,8 @@ pub struct Options {
     pub gateway_url: String,
     /// How instances are held apart in this installation, in words.
     pub isolation: String,
-    /// Most calls at once of all functions together, as the dispatcher was told.
-    pub calls_max: Option<u32>,
+    /// The limits of tenant `default`, as the dispatcher and the gateway were told.
+    pub limits: types::tenant::TenantLimits,
 }
 
 /// What this plane needs of others.

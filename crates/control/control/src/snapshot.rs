@@ -14,7 +14,7 @@ use store::{
     record::{Kind, Watch, WatchError},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use types::{ApiKey, Fault, FunctionName};
+use types::{ApiKey, Fault, FunctionName, TenantName, tenant::TenantLimits};
 use wire::{FunctionView, Snapshot, Snapshots, snapshot::Place};
 
 /// Threads that read functions at the start.
@@ -41,6 +41,7 @@ struct State {
     routes: OrdMap<Arc<str>, Place>,
     limits: Arc<HashMap<FunctionName, u32>>,
     keys: Arc<HashMap<[u8; 32], Arc<ApiKey>>>,
+    tenants: Arc<HashMap<TenantName, TenantLimits>>,
 }
 
 /// What changes mean for the picture.
@@ -50,6 +51,7 @@ struct Dirty {
     routes: BTreeSet<Arc<str>>,
     limits: bool,
     keys: bool,
+    tenants: bool,
 }
 
 impl Dirty {
@@ -63,11 +65,12 @@ impl Dirty {
             }
             Some(picture::Part::Limit) => self.limits = true,
             Some(picture::Part::Keys) => self.keys = true,
+            Some(picture::Part::Tenants) => self.tenants = true,
             None => {}
         }
     }
     fn is_empty(&self) -> bool {
-        self.functions.is_empty() && self.routes.is_empty() && !self.limits && !self.keys
+        self.functions.is_empty() && self.routes.is_empty() && !self.limits && !self.keys && !self.tenants
     }
 }
 
@@ -159,8 +162,10 @@ fn load(records: &dyn Records, last: Option<&State>) -> Result<(State, u64), Fau
     let names: Vec<FunctionName> = dirty.functions.into_iter().collect();
     let functions = views(records, &names, last.map(|last| &last.functions))?;
     let functions = functions.into_iter().map(|view| (view.name.clone(), view)).collect();
-    let (routes, limits, keys) = (OrdMap::new(), Default::default(), Default::default());
-    let mut state = State { watch, functions, routes, limits, keys };
+    let limits = Arc::new(picture::limits(records)?);
+    let keys = Arc::new(picture::keys(records)?);
+    let tenants = Arc::new(picture::tenants(records)?);
+    let mut state = State { watch, functions, routes: OrdMap::new(), limits, keys, tenants };
     for key in dirty.routes {
         let routes = picture::routes(records, &key).or_else(|fault| {
             tracing::error!(%key, %fault, "its routes lead nowhere, or where they led");
@@ -170,8 +175,6 @@ fn load(records: &dyn Records, last: Option<&State>) -> Result<(State, u64), Fau
             state.routes.insert(key, routes);
         }
     }
-    state.limits = Arc::new(picture::limits(records)?);
-    state.keys = Arc::new(picture::keys(records)?);
     Ok((state, version))
 }
 
@@ -230,6 +233,12 @@ impl State {
                 Err(fault) => tracing::error!(%fault, "the last API keys stay"),
             }
         }
+        if dirty.tenants {
+            match picture::tenants(records) {
+                Ok(tenants) => self.tenants = Arc::new(tenants),
+                Err(fault) => tracing::error!(%fault, "the last limits of tenants stay"),
+            }
+        }
         for name in dirty.functions {
             match picture::function(records, &name, self.functions.get(&name).map(|view| &**view)) {
                 Ok(Some(view)) => drop(self.functions.insert(name, Arc::new(view))),
@@ -253,6 +262,7 @@ impl State {
             routes: self.routes.clone(),
             limits: Arc::clone(&self.limits),
             keys: Arc::clone(&self.keys),
+            tenants: Arc::clone(&self.tenants),
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct Options {
     pub wait_factor: f64,
     /// Most calls remembered for each revision.
     pub history_max: usize,
-    /// Most calls at once of all functions together.
+    /// Most calls at once of the functions of tenant `default` together, unless its record says otherwise.
     pub calls_max: Option<u32>,
     /// A fleet that has not looked for this long is silent.
     pub silent_after: Duration,
@@ -118,12 +118,13 @@ impl Dispatcher {
     /// last sender; what was told last stays.
     pub fn follow(&self, mut snapshots: Snapshots) {
         let _ = self.0.snapshots.set(snapshots.clone());
-        self.0.limits.set(&snapshots.borrow_and_update().limits);
+        self.0.limits.set(&snapshots.borrow_and_update());
         let inner = Arc::downgrade(&self.0);
-        chassis::task::spawn("limits of functions", async move {
+        chassis::task::spawn("limits of functions and tenants", async move {
             while snapshots.changed().await.is_ok() {
                 let Some(inner) = inner.upgrade() else { return };
-                inner.limits.set(&snapshots.borrow_and_update().limits);
+                let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                inner.limits.set(&snapshot);
             }
         });
     }
@@ -141,7 +142,10 @@ impl Dispatcher {
     }
 
     fn choose(&self, target: &Target, call: &Call) -> Result<Arc<Pool>, Fault> {
-        Ok(self.pool(choose::revision(target, call.request.headers())?))
+        let pool = self.pool(choose::revision(target, call.request.headers())?);
+        // A revision may have had instances before it had calls; whose it is, the first call's target says.
+        pool.gate.get_or_init(|| self.0.limits.gate(&target.function, &target.tenant));
+        Ok(pool)
     }
 
     /// Brings a call to an instance of the pool, and to another one where the first saw nothing of it.
@@ -202,10 +206,11 @@ impl Dispatcher {
             return Arc::clone(pool);
         }
         let mut pools = self.0.pools.write();
-        Arc::clone(pools.entry(revision.id.clone()).or_insert_with(|| {
-            let gate = self.0.limits.gate(&revision.id.function);
-            Pool::new(Arc::clone(revision), Arc::clone(&self.0.house), gate, &self.0.metrics)
-        }))
+        Arc::clone(
+            pools
+                .entry(revision.id.clone())
+                .or_insert_with(|| Pool::new(Arc::clone(revision), Arc::clone(&self.0.house), &self.0.metrics)),
+        )
     }
 
     fn pools(&self) -> Vec<Arc<Pool>> {

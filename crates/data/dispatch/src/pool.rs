@@ -22,7 +22,7 @@ use chassis::clock;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -63,7 +63,8 @@ pub(crate) struct Pool {
     pub policy: Policy,
     pub house: Arc<House>,
     pub metrics: metrics::Function,
-    pub gate: Arc<Gate>,
+    /// What counts its calls: known from the first one on.
+    pub gate: OnceLock<Arc<Gate>>,
     pub stale: Option<Stale>,
     pub state: Mutex<State>,
     /// Itself, for the permits that it hands out.
@@ -122,12 +123,7 @@ impl State {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        revision: Arc<Revision>,
-        house: Arc<House>,
-        gate: Arc<Gate>,
-        metrics: &metrics::Metrics,
-    ) -> Arc<Self> {
+    pub(crate) fn new(revision: Arc<Revision>, house: Arc<House>, metrics: &metrics::Metrics) -> Arc<Self> {
         let policy = Policy::new(&revision.spec, &house.options);
         Arc::new_cyclic(|this| Self {
             name: HeaderValue::try_from(revision.id.to_string()).unwrap_or(HeaderValue::from_static("-")),
@@ -137,15 +133,21 @@ impl Pool {
             revision,
             policy,
             house,
-            gate,
+            gate: OnceLock::new(),
             this: this.clone(),
         })
+    }
+
+    fn enter(&self) -> Result<Entered, Fault> {
+        let gate =
+            self.gate.get().ok_or_else(|| Fault::internal("a call came to a revision that was not chosen for it"))?;
+        gate.enter()
     }
 
     /// A slot of a little loaded instance, or a place in the queue until one is free: [`Pool::settle`] waits for it.
     pub(crate) fn ask(&self, call: &Call, near: Option<InstanceId>) -> Asked {
         let info = info(call);
-        let entered = match self.gate.enter() {
+        let entered = match self.enter() {
             Ok(entered) => entered,
             Err(fault) => return (Waiting::Refused(self.later(fault)), info),
         };
@@ -161,7 +163,7 @@ impl Pool {
     /// Another slot for a call that `not` refused untouched; `None` where the retry budget is spent.
     pub(crate) fn ask_again(&self, call: &Call, not: InstanceId) -> Option<Asked> {
         let info = info(call);
-        let entered = match self.gate.enter() {
+        let entered = match self.enter() {
             Ok(entered) => entered,
             Err(fault) => return Some((Waiting::Refused(self.later(fault)), info)),
         };
@@ -175,7 +177,7 @@ impl Pool {
 
     /// A slot of an instance other than `not`, if one is free now and the retry budget has something left.
     pub(crate) fn spare(&self, call: &Call, not: InstanceId) -> Option<Granted> {
-        let entered = self.gate.enter().ok()?;
+        let entered = self.enter().ok()?;
         let mut state = self.state.lock();
         let limit = state.limit(&self.policy);
         let index = slot::pick(&state.slots, limit, Wish { near: None, not: Some(not) })?;
@@ -207,8 +209,9 @@ impl Pool {
     /// fraction of what a call usually takes.
     fn later(&self, fault: Fault) -> Fault {
         match fault.code {
-            Code::FunctionLimit | Code::TenantLimit => {
-                fault.after(self.state.lock().usual_hold / self.gate.calls().max(1))
+            // A tenant that is stopped has said when.
+            Code::FunctionLimit | Code::TenantLimit if !fault.is_timed() => {
+                fault.after(self.state.lock().usual_hold / self.gate.get().map_or(1, |gate| gate.calls().max(1)))
             }
             _ => fault,
         }
@@ -440,7 +443,9 @@ impl Lease for Pool {
     fn release(&self, info: &CallInfo, end: End) {
         let now = clock::now();
         self.metrics.ended(info, end, now);
-        self.gate.exit();
+        if let Some(gate) = self.gate.get() {
+            gate.exit();
+        }
         let after = self.put_back(info, end, now);
         if let Some(event) = after.event {
             self.tell(event);

@@ -157,7 +157,12 @@ pub(crate) fn revision_of(number: u32, more: &str) -> Arc<Revision> {
 pub(crate) fn target(revisions: &[(&Arc<Revision>, u8)]) -> Target {
     let weighted =
         revisions.iter().map(|(revision, weight)| Weighted { revision: Arc::clone(revision), weight: *weight });
-    Target { function: "hello".parse().unwrap(), alias: AliasName::live(), revisions: weighted.collect() }
+    Target {
+        function: "hello".parse().unwrap(),
+        tenant: types::TenantName::default(),
+        alias: AliasName::live(),
+        revisions: weighted.collect(),
+    }
 }
 
 /// Lets every task run until it waits.

@@ -79,7 +79,12 @@ impl By {
 
 fn function(snapshot: &mut Snapshot, n: usize) -> Option<FunctionName> {
     let name: FunctionName = format!("shop-{n}").parse().ok()?;
-    let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([]) };
+    let target = Target {
+        function: name.clone(),
+        tenant: types::TenantName::default(),
+        alias: AliasName::live(),
+        revisions: Arc::new([]),
+    };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name: name.clone(), aliases }));
     Some(name)

@@ -306,9 +306,9 @@ mod tests {
 
     fn connection() -> Connection {
         let options = Options::default();
-        let routes = Routes::new(Newest::new(watch::Sender::default().subscribe()));
+        let routes = Routes::new(Newest::new(watch::Sender::default().subscribe(), None));
         let issuers = Issuers::new(&chassis::metrics::Metrics::default())(tokio::runtime::Handle::current());
-        let shared = Shared { invoke: Arc::new(Nobody), issuers, house: None, log: None };
+        let shared = Shared { invoke: Arc::new(Nobody), issuers, log: None };
         Connection {
             service: Arc::new(Service::new(&options, routes, shared)),
             peer: Peer::new([127, 0, 0, 1].into(), false, &Trusted::default()),

@@ -21,7 +21,7 @@ pub(crate) use issuer::Issuers;
 #[cfg(test)]
 pub(crate) use jwt::tests::Issuer;
 use rate::Limits;
-pub(crate) use rate::{Standing, Tenant};
+pub(crate) use rate::{Standing, Tenant, Tenants};
 pub(crate) use refusal::Refusal;
 #[cfg(test)]
 pub(crate) use refusal::Wrong;
@@ -44,7 +44,7 @@ pub(crate) struct Gate {
 pub(crate) struct Asker<'a> {
     pub peer: IpAddr,
     pub at: Instant,
-    /// Counts the calls of all functions.
+    /// Counts the calls of all functions of the tenant.
     pub tenant: Option<&'a Tenant>,
 }
 

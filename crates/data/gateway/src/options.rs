@@ -29,7 +29,7 @@ pub struct Options {
     pub trusted: Trusted,
     /// Folder with the certificates of the TLS listeners.
     pub certificates: Option<PathBuf>,
-    /// Most calls of all functions together in a time; the next ones get 429.
+    /// Most calls of the functions of tenant `default` in a time, unless its record says otherwise; the next ones get 429.
     pub rate: Option<Tempo>,
     /// File of the access log, `-` for standard output; none is written without.
     pub access_log: Option<PathBuf>,

@@ -17,15 +17,16 @@ use parking_lot::Mutex;
 pub use seat::Seat;
 use std::sync::Arc;
 pub use table::{Ask, Match, Table};
-use types::{ApiKey, Fault};
+use types::{ApiKey, Fault, edge::Tempo};
 use wire::Snapshots;
 
 /// The newest table, made by whichever lane sees a new snapshot first.
 pub(crate) struct Newest(Mutex<(Snapshots, Arc<Table>)>);
 
 impl Newest {
-    pub(crate) fn new(mut snapshots: Snapshots) -> Arc<Self> {
-        let table = Arc::new(Table::new(Arc::clone(&snapshots.borrow_and_update())));
+    /// `rate` is that of tenant `default`, unless its record says otherwise.
+    pub(crate) fn new(mut snapshots: Snapshots, rate: Option<Tempo>) -> Arc<Self> {
+        let table = Arc::new(Table::with_rate(Arc::clone(&snapshots.borrow_and_update()), rate));
         Arc::new(Self(Mutex::new((snapshots, table))))
     }
 
@@ -60,7 +61,7 @@ impl Routes {
         self.current.lock().1.snapshot().keys.get(hash).cloned()
     }
 
-    /// [`Table::find`] in the table of now.
+    /// [`Table::find`] in the table of now, with the limit of the function's tenant.
     pub(crate) fn find(&self, ask: Ask<'_>) -> Result<Match, Fault> {
         let mut current = self.current.lock();
         let (snapshots, table) = &mut *current;
@@ -69,6 +70,8 @@ impl Routes {
             snapshots.mark_unchanged();
             *table = self.newest.table();
         }
-        table.find(ask)
+        let mut found = table.find(ask)?;
+        found.tenant = table.tenant(&found);
+        Ok(found)
     }
 }

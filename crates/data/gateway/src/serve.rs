@@ -8,7 +8,7 @@ use crate::{
     hold::{Hold, Places},
     options::Options,
     routes::{Newest, Routes},
-    service::{House, Service, Shared},
+    service::{Service, Shared},
     sockets,
     tls::{Certificates, Tls},
     turn,
@@ -88,10 +88,10 @@ impl Gateway {
         let (log, writer) = self.log.unzip();
         let reloads = task::spawn("reload", reloads(self.reload, self.certificates.clone(), log.clone()));
         let mut done = Vec::new();
-        let newest = Newest::new(self.snapshots);
+        let newest = Newest::new(self.snapshots, self.options.rate);
         // Issuers are asked on this runtime, not on a lane.
         let issuers = (self.issuers)(Handle::current());
-        let shared = Shared { invoke: self.invoke, issuers, house: House::of(&self.options), log: log.clone() };
+        let shared = Shared { invoke: self.invoke, issuers, log: log.clone() };
         for listener in &listeners {
             sockets::prepare(&listener.socket)?;
         }

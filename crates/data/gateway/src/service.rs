@@ -4,7 +4,7 @@ use crate::{
     access::{Entry, Log},
     answer::{Answer, Grpc},
     caller::{self, Peer, Trusted},
-    edge::{Asker, Context, Gate, Issuers, Refusal, Tenant, Verified, cors},
+    edge::{Asker, Context, Gate, Issuers, Refusal, Verified, cors},
     grpc,
     headers::{self, Names, REQUEST_ID},
     options::Options,
@@ -47,22 +47,9 @@ pub(crate) struct Service {
     trusted: Trusted,
     limits: Limits,
     issuers: Arc<Issuers>,
-    tenant: Option<House>,
+    /// Of functions that have none of their own, where their tenant has a limit.
+    open: Gate,
     log: Option<Log>,
-}
-
-/// The limit of all functions together, and the gate of those that have none of their own.
-#[derive(Clone)]
-pub(crate) struct House {
-    limit: Arc<Tenant>,
-    gate: Arc<Gate>,
-}
-
-impl House {
-    pub(crate) fn of(options: &Options) -> Option<Self> {
-        let limit = Arc::new(Tenant::new(options.rate?));
-        Some(Self { limit, gate: Arc::default() })
-    }
 }
 
 /// What the services of all lanes share.
@@ -70,7 +57,6 @@ impl House {
 pub(crate) struct Shared {
     pub invoke: Arc<dyn Invoke>,
     pub issuers: Arc<Issuers>,
-    pub house: Option<House>,
     pub log: Option<Log>,
 }
 
@@ -84,9 +70,9 @@ struct Limits {
 
 impl Service {
     pub(crate) fn new(options: &Options, routes: Routes, shared: Shared) -> Self {
-        let Shared { invoke, issuers, house: tenant, log } = shared;
+        let Shared { invoke, issuers, log } = shared;
         let limits = Limits { head: options.head_max, url: options.url_max, body: options.body_max };
-        Self { routes, invoke, trusted: options.trusted.clone(), limits, issuers, tenant, log }
+        Self { routes, invoke, trusted: options.trusted.clone(), limits, issuers, open: Gate::default(), log }
     }
 
     /// Answers every request: a fault is an answer too.
@@ -157,7 +143,7 @@ impl Service {
             entry.routed(found.target.function.as_str());
         }
         // Who may call, how often, from which pages: before any instance starts, and only where the function asks for it.
-        match found.gate.as_ref().or_else(|| self.tenant.as_ref().map(|house| &house.gate)) {
+        match found.gate.as_deref().or_else(|| found.tenant.as_ref().map(|_| &self.open)) {
             // On the heap: what a gate needs is not in the state of calls without one.
             Some(gate) => Box::pin(self.guarded(gate, request, &found, caller, entry)).await,
             None => self.pass(request, &found, caller, entry).await,
@@ -182,7 +168,7 @@ impl Service {
         let asker = Asker {
             peer: caller::client_of(request.headers(), caller.peer, &self.trusted),
             at: caller.arrived,
-            tenant: self.tenant.as_ref().map(|house| &*house.limit),
+            tenant: found.tenant.as_deref(),
         };
         let context = Context {
             function: &found.target.function,

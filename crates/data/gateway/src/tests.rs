@@ -122,7 +122,12 @@ impl Reply {
 fn snapshot(functions: &[&str]) -> Snapshot {
     let views = functions.iter().map(|name| {
         let name: FunctionName = name.parse().unwrap();
-        let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([]) };
+        let target = Target {
+            function: name.clone(),
+            tenant: types::TenantName::default(),
+            alias: AliasName::live(),
+            revisions: Arc::new([]),
+        };
         let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
         (name.clone(), Arc::new(FunctionView { name, aliases }))
     });

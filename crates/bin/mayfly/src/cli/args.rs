@@ -1,13 +1,15 @@
 //! The command line as types: every verb, argument and option, checked before anything runs.
 
 mod key;
+mod tenant;
 
 use super::help;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use key::{KeyCreateArgs, KeyVerb};
 use std::{net::SocketAddr, path::PathBuf};
+pub use tenant::{LimitArgs, ListArgs, TenantSetArgs, TenantVerb};
 use types::{
-    AliasName, Contract, FunctionName, InvocationId, Millis, Runtime,
+    AliasName, Contract, FunctionName, InvocationId, Millis, Runtime, TenantName,
     canary::{self, Step},
     edge::Tempo,
     unit::Bytes,
@@ -73,7 +75,7 @@ pub enum Verb {
     Invocations(PageArgs),
     /// Show all functions with their URLs
     #[command(after_help = help::LIST)]
-    List,
+    List(ListArgs),
     /// Show one function: aliases, routes, revisions, instances
     #[command(after_help = help::DESCRIBE)]
     Describe(DescribeArgs),
@@ -95,6 +97,9 @@ pub enum Verb {
     /// Make and revoke API keys, for functions with `auth = "key"`
     #[command(subcommand, after_help = help::KEY)]
     Key(KeyVerb),
+    /// Limit what the functions of a tenant may do together, or stop them
+    #[command(subcommand, after_help = help::TENANT)]
+    Tenant(TenantVerb),
     /// Show a function's deployments: how long they took and how they ended
     #[command(after_help = help::DEPLOYMENTS)]
     Deployments(DeploymentsArgs),
@@ -123,7 +128,7 @@ pub struct UpArgs {
     /// Deploy the examples, call each once and show a table [default of DIR: ./examples]
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "examples")]
     pub demo: Option<PathBuf>,
-    /// Most calls at once of all functions together [default: no limit]
+    /// Most calls at once of the functions of tenant `default`, unless `mayfly tenant set` says otherwise [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub calls_max: Option<u32>,
     /// Most calls of Wasm components at once; each reserves 4 GiB of address space, not of memory
@@ -173,7 +178,7 @@ pub struct TrafficArgs {
     /// Largest request body, whatever a function's `request_max` says; larger ones get 413 [default: no limit]
     #[arg(long, value_name = "SIZE")]
     pub body_max: Option<Bytes>,
-    /// Most calls of all functions together, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
+    /// Most calls of the functions of tenant `default`, as 1000/s or 30000/m; the next ones get 429 [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub rate: Option<Tempo>,
     /// Most client connections at once, WebSockets among them; the next ones get 503
@@ -248,6 +253,9 @@ pub struct DeployArgs {
     /// Deploy under this name instead of the manifest's
     #[arg(long, short)]
     pub name: Option<FunctionName>,
+    /// Whose the function is, from its first deploy on [default: default]
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<TenantName>,
     /// Move the traffic by steps, as 5%,25%:2m,50%, and back by itself where the new revision does worse; `none` moves it at
     /// once [default: the manifest's `[canary]`]
     #[arg(long, value_name = "STEPS|none", value_parser = steps_or_none)]
@@ -304,17 +312,6 @@ pub struct LogsArgs {
     /// Only this call's lines
     #[arg(long, short, value_name = "ID")]
     pub invocation: Option<InvocationId>,
-}
-
-#[derive(Debug, Args)]
-pub struct LimitArgs {
-    pub name: FunctionName,
-    /// Most calls at once, in flight and waiting; 0 stops the function. Without it, the limit is shown
-    #[arg(value_name = "CALLS", conflicts_with = "none")]
-    pub calls: Option<u32>,
-    /// Lift the limit
-    #[arg(long)]
-    pub none: bool,
 }
 
 #[derive(Debug, Args)]

@@ -51,14 +51,20 @@ pub const AT_ONCE: &str = "?canary=none";
 
 /// How the traffic is to move, as the query of a deployment.
 fn moves(args: &DeployArgs) -> String {
-    let Some(Steps(steps)) = &args.canary else { return String::new() };
+    let tenant = args.tenant.as_ref().map(|tenant| format!("tenant={tenant}"));
+    let query: Vec<String> = shares(args).into_iter().chain(tenant).collect();
+    if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) }
+}
+
+fn shares(args: &DeployArgs) -> Option<String> {
+    let Steps(steps) = args.canary.as_ref()?;
     if steps.is_empty() {
-        return AT_ONCE.to_owned();
+        return Some("canary=none".to_owned());
     }
     // Neither a per cent sign nor a space needs to be escaped where there is none.
     let steps: Vec<String> = steps.iter().map(|step| step.to_string().replace(['%', ' '], "")).collect();
     let every = args.every.map(|every| format!("&every={every}").replace(' ', "")).unwrap_or_default();
-    format!("?canary={}{every}", steps.join(","))
+    Some(format!("canary={}{every}", steps.join(",")))
 }
 
 /// Brings a folder to a live revision; `moves` is the query that says how its traffic moves.

@@ -32,7 +32,7 @@ pub async fn run(session: &Session, args: DescribeArgs) -> Outcome {
 
 fn words(detail: &FunctionDetail, now: Timestamp, paint: Paint) -> String {
     let mut text = format!("{}  {}\n", paint.bold(detail.name.as_str()), detail.url);
-    let _ = writeln!(text, "created {}", table::date(detail.created));
+    let _ = writeln!(text, "tenant {} · created {}", detail.tenant, table::date(detail.created));
     if let Some(newest) = detail.revisions.first() {
         text += &configuration(newest);
     }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Verbs in the order one meets them. A test holds that every visible verb stands here exactly once.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["up", "dev", "init"]),
-    ("Ship", &["deploy", "alias", "rollback", "limit", "route", "key"]),
+    ("Ship", &["deploy", "alias", "rollback", "limit", "route", "key", "tenant"]),
     ("Call and watch", &["invoke", "logs", "invocations", "deployments"]),
     ("Look and tidy", &["list", "describe", "delete", "info"]),
 ];
@@ -108,6 +108,19 @@ Examples:
 
 The answer goes to stdout as it came. Where the function fails, its error goes to stderr and the
 exit code is 1.";
+
+pub const TENANT: &str = "\
+Examples:
+  mayfly tenant set acme --calls-max 100 --rate 1000/s
+  mayfly deploy ./hello --tenant acme
+  mayfly tenant set acme --calls-max 0          stops all its functions
+  mayfly tenant set acme --rate none            what is not named stays as it is
+  mayfly tenant list
+  mayfly tenant delete acme
+
+A function belongs to the tenant that its first deploy names, for good; without one to `default`, whose
+limits are those of `mayfly up` until it is set. What `mayfly limit` guarantees comes out of the
+tenant's calls.";
 
 pub const LOGS: &str = "\
 Examples:

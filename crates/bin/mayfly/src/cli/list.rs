@@ -2,14 +2,16 @@
 
 use super::{
     Session,
+    args::ListArgs,
     failure::Outcome,
     screen::Paint,
     table::{self, Table},
 };
 use types::{Timestamp, api::FunctionList, record::Target};
 
-pub async fn run(session: &Session) -> Outcome {
-    let list: FunctionList = session.client.get("/functions").await?;
+pub async fn run(session: &Session, args: &ListArgs) -> Outcome {
+    let mut list: FunctionList = session.client.get("/functions").await?;
+    list.functions.retain(|function| args.tenant.as_ref().is_none_or(|tenant| function.tenant == *tenant));
     session.screen.result(&list, |paint| words(&list, table::now(), paint))
 }
 
@@ -17,10 +19,11 @@ fn words(list: &FunctionList, now: Timestamp, paint: Paint) -> String {
     if list.functions.is_empty() {
         return "no functions yet: `mayfly init NAME --runtime python` makes one\n".to_owned();
     }
-    let mut rows = Table::new(&["NAME", "RUNTIME", "CONTRACT", "LIVE", ">READY", ">UPDATED", "URL"]);
+    let mut rows = Table::new(&["NAME", "TENANT", "RUNTIME", "CONTRACT", "LIVE", ">READY", ">UPDATED", "URL"]);
     for function in &list.functions {
         rows.row([
             function.name.to_string(),
+            function.tenant.to_string(),
             function.runtime.to_string(),
             function.contract.to_string(),
             targets(&function.live),
@@ -57,8 +60,8 @@ mod tests {
         let now = "2026-09-21T14:16:21Z".parse().unwrap();
         assert_eq!(
             words(&list, now, Paint::plain()),
-            "NAME   RUNTIME  CONTRACT  LIVE       READY  UPDATED  URL\n\
-             hello  python   handler   3=90 4=10      2    3 min  http://127.0.0.1:8080/hello\n"
+            "NAME   TENANT   RUNTIME  CONTRACT  LIVE       READY  UPDATED  URL\n\
+             hello  default  python   handler   3=90 4=10      2    3 min  http://127.0.0.1:8080/hello\n"
         );
         assert!(words(&FunctionList { functions: vec![] }, now, Paint::plain()).contains("mayfly init"));
     }

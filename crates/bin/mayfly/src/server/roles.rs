@@ -100,7 +100,7 @@ impl Roles {
                 data_dir: data.root.clone(),
                 gateway_url: format!("http://{gateway_addr}"),
                 isolation: sandbox.isolation().to_string(),
-                calls_max: options.calls_max,
+                limits: types::tenant::TenantLimits { calls_max: options.calls_max, rate: options.gateway.rate },
             },
             roles: leader::Roles {
                 blobs,

@@ -15,7 +15,7 @@ use axum::{
 };
 use serde::Deserialize;
 use types::{
-    Deployment, Fault,
+    Deployment, Fault, TenantName,
     api::{BuildLine, DeploymentList},
     canary::Way,
     fault::Problem,
@@ -36,6 +36,7 @@ pub(crate) struct Page {
 pub(crate) struct Moves {
     canary: Option<String>,
     every: Option<String>,
+    tenant: Option<TenantName>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,11 +53,12 @@ pub(crate) struct Follow {
         ("canary" = Option<String>, Query, description = "shares of the new revision by steps, as `5,25:2m`; `none` moves \
             the traffic at once. Default: the manifest's `[canary]`"),
         ("every" = Option<String>, Query, description = "how long each step lasts, as `1m`"),
+        ("tenant" = Option<String>, Query, description = "whose a new function is; it stays so. Default: `default`"),
     ),
     request_body(content = Vec<u8>, content_type = "application/x-tar+zstd", description = "the folder"),
     responses(
         (status = 202, body = Deployment, headers(("location" = String))),
-        (status = 400, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
+        (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
         (status = 507, body = Problem),
     ),
 )]
@@ -69,10 +71,12 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     let name = names.function()?;
     let way = Way::read(moves.canary.as_deref(), moves.every.as_deref())?;
+    // Before the upload, which may be long.
+    state.deps.registry.check_tenant(&name, moves.tenant.as_ref())?;
     let place = state.deployer.enter()?;
     let upload = state.deployer.receive(body).await?;
     // In a task of its own: a client that hangs up now has deployed, or has not, but never half.
-    let begin = tokio::spawn(async move { state.deployer.begin(place, name, upload, way).await });
+    let begin = tokio::spawn(async move { state.deployer.begin(place, name, upload, way, moves.tenant).await });
     let deployment = begin.await.map_err(Fault::internal)??;
     let location = HeaderValue::from_str(&format!("/v1/deployments/{}", deployment.id)).map_err(Fault::internal)?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(deployment)).into_response())

@@ -41,6 +41,7 @@ fn summary(
     Ok(Some(FunctionSummary {
         runtime: revision.spec.runtime,
         contract: revision.spec.contract,
+        tenant: function.tenant,
         live: live.targets,
         url: state.deployer.url(&name),
         instances: ready.get(&name).copied().unwrap_or(0),
@@ -65,6 +66,7 @@ pub(crate) async fn describe(extract::State(state): extract::State<State>, names
     // What people look for first comes first.
     aliases.sort_by_key(|alias: &Alias| (alias.name.as_str() != LIVE, alias.name.clone()));
     let detail = FunctionDetail {
+        tenant: function.tenant,
         created: function.created,
         url: state.deployer.url(&name),
         aliases,

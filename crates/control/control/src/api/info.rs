@@ -14,13 +14,14 @@ pub(crate) async fn info(extract::State(state): extract::State<State>) -> Result
     let toolchain = state.deps.toolchain.clone();
     // The first to ask waits for the programs to tell their versions.
     let runtimes = tokio::task::spawn_blocking(move || Runtime::ALL.map(|runtime| about(&toolchain, runtime)));
+    let calls = state.deps.registry.unreserved(state.options.limits.calls_max)?;
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gateway_url: state.options.gateway_url.clone(),
         runtimes: runtimes.await.map_err(Fault::internal)?.into(),
         isolation: state.options.isolation.clone(),
-        calls_max: state.options.calls_max,
-        calls_unreserved: state.options.calls_max.map(|max| state.deps.registry.unreserved(max)).transpose()?,
+        calls_max: calls.map(|(max, _)| max),
+        calls_unreserved: calls.map(|(_, left)| left),
     }))
 }
 

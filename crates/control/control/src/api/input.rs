@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use store::Version;
-use types::{AliasName, Code, Fault, FunctionName, id::DeploymentId};
+use types::{AliasName, Code, Fault, FunctionName, TenantName, id::DeploymentId};
 
 /// Largest document that a request may carry; archives and calls are streamed and have limits of their own.
 const DOCUMENT_MAX: usize = 64 << 10;
@@ -39,6 +39,11 @@ impl Names {
     /// # Errors
     /// `name_invalid`.
     pub fn function(&self) -> Result<FunctionName, Fault> {
+        self.text("name").parse().map_err(|error: types::id::Error| Fault::new(Code::NameInvalid, error.to_string()))
+    }
+    /// # Errors
+    /// `name_invalid`.
+    pub fn tenant(&self) -> Result<TenantName, Fault> {
         self.text("name").parse().map_err(|error: types::id::Error| Fault::new(Code::NameInvalid, error.to_string()))
     }
     /// # Errors

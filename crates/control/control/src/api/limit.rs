@@ -27,14 +27,14 @@ pub(crate) async fn show(extract::State(state): extract::State<State>, names: Na
     responses((status = 200, body = Limit), (status = 400, body = Problem), (status = 404, body = Problem)),
 )]
 /// Sets how many calls at once a function may have, and has guaranteed: 0 stops it, `null` lifts the limit. Functions
-/// without one keep a tenth of what the platform allows.
+/// without one keep a tenth of what their tenant may have.
 pub(crate) async fn update(
     extract::State(state): extract::State<State>,
     names: Names,
     document: Document<Limit>,
 ) -> Result<Json<Limit>, Refusal> {
     let limit = document.required()?;
-    state.deps.registry.set_limit(&names.function()?, limit.calls, state.options.calls_max).await?;
+    state.deps.registry.set_limit(&names.function()?, limit.calls, state.options.limits.calls_max).await?;
     Ok(Json(limit))
 }
 

@@ -1,6 +1,6 @@
 //! The description of the API, made from the same types that it speaks.
 
-use super::{alias, deployment, function, info, invoke, key, limit, logs, route};
+use super::{alias, deployment, function, info, invoke, key, limit, logs, route, tenant};
 use axum::Json;
 use utoipa::{
     Modify, OpenApi,
@@ -15,7 +15,8 @@ use utoipa::{
         function::instances, function::scaling, deployment::create, deployment::list, deployment::show, deployment::log,
         alias::list, alias::show, alias::update, alias::remove, alias::rollback,
         limit::show, limit::update, limit::events,
-        route::list, route::update, route::remove, key::list, key::create, key::revoke, invoke::create, invoke::list, logs::read,
+        route::list, route::update, route::remove, key::list, key::create, key::revoke,
+        tenant::list, tenant::show, tenant::update, tenant::remove, invoke::create, invoke::list, logs::read,
         info::info, info::healthz, document,
     ),
     security(("token" = [])),

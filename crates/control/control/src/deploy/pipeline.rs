@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{
-    Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec,
+    Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec, TenantName,
     canary::Way,
     record::{Route, Stage},
 };
@@ -21,6 +21,7 @@ struct Attempt<'a> {
     deployer: &'a Arc<Deployer>,
     deployment: Deployment,
     way: Way,
+    tenant: Option<TenantName>,
     log: &'a BuildLog,
     /// What was put into the store for it.
     stored: Option<Digest>,
@@ -38,10 +39,10 @@ pub(super) async fn run(
     deployer: &Arc<Deployer>,
     deployment: Deployment,
     upload: Upload,
-    way: Way,
+    (way, tenant): (Way, Option<TenantName>),
     log: &BuildLog,
 ) -> Deployment {
-    let mut attempt = Attempt { deployer, deployment, way, log, stored: None };
+    let mut attempt = Attempt { deployer, deployment, way, tenant, log, stored: None };
     let fault = match attempt.walk(upload).await {
         Ok(ended) => return ended,
         Err(fault) => fault,
@@ -127,7 +128,8 @@ impl<'a> Attempt<'a> {
         self.deployment.url = Some(self.deployer.url(&name));
         let deployment = self.deployment.clone();
         let canary = self.way.plan(manifest.canary.as_ref());
-        Ok(Ready { release: Release { verdict, routes, since, canary, deployment }, _pin: pin, _hold: hold })
+        let tenant = self.tenant.clone();
+        Ok(Ready { release: Release { verdict, routes, since, tenant, canary, deployment }, _pin: pin, _hold: hold })
     }
 
     async fn builder(&self) -> Result<tokio::sync::SemaphorePermit<'a>, Fault> {

@@ -9,19 +9,22 @@
 //! | `route/<sha256 of host and path>` | all [`types::Route`]s of one host and shape of path: two that clash meet in one record |
 //! | `limit/<name>/calls` | most calls at once of a function that has a limit of its own; 0 stops it |
 //! | `key/<id>` | [`super::api_key::Kept`]: an API key without its secret |
-//! | `reserved` | the sum of all limits when one was set last: written with each, so that no two promise the same calls |
+//! | `reserved` | the sum of a tenant's limits when one was set last: written with each, and with a tenant's own, so that no two promise the same calls |
+//! | `tenant/<name>` | [`types::tenant::TenantLimits`]; its version is the tenant's ETag |
+//! | `owns/<tenant>` | the function that was made last: written with each, so that none is made for a tenant that is being deleted |
 //! | `event/<name>` | the last [`types::Event`]s of its aliases, the newest last |
 //! | `deployment/<id>` | [`types::Deployment`] |
 
 use super::read::Site;
 use sha2::{Digest as _, Sha256};
-use types::{AliasName, FunctionName, RevisionId, id::DeploymentId};
+use types::{AliasName, FunctionName, RevisionId, TenantName, id::DeploymentId};
 
 pub const FUNCTIONS: &str = "function/";
 pub const REVISIONS: &str = "revision/";
 pub const ALIASES: &str = "alias/";
 pub const ROUTES: &str = "route/";
 pub const LIMITS: &str = "limit/";
+pub const TENANTS: &str = "tenant/";
 pub const KEYS: &str = "key/";
 pub const RESERVED: &str = "reserved";
 pub const DEPLOYMENTS: &str = "deployment/";
@@ -63,6 +66,12 @@ pub fn limit(name: &FunctionName) -> String {
 /// The function that a limit's key belongs to.
 pub fn function_of_limit(key: &str) -> Option<FunctionName> {
     key.strip_prefix(LIMITS)?.split('/').next()?.parse().ok()
+}
+pub fn tenant(name: &TenantName) -> String {
+    format!("{TENANTS}{name}")
+}
+pub fn owns(name: &TenantName) -> String {
+    format!("owns/{name}")
 }
 pub fn api_key(id: &str) -> String {
     format!("{KEYS}{id}")

@@ -3,11 +3,13 @@
 use super::{
     api_key::Kept,
     key,
-    read::{Stored, get, list},
+    read::{Owned, Stored, get, list},
 };
 use std::{collections::HashMap, sync::Arc};
 use store::Records;
-use types::{Alias, ApiKey, Fault, FunctionName, Revision, RevisionId, Route, record};
+use types::{
+    Alias, ApiKey, Fault, FunctionName, Revision, RevisionId, Route, TenantName, record, tenant::TenantLimits,
+};
 use wire::{FunctionView, Target, Weighted, snapshot::Place};
 
 /// What a record belongs to.
@@ -16,6 +18,7 @@ pub(crate) enum Part {
     Route,
     Limit,
     Keys,
+    Tenants,
 }
 
 /// Where the records are that functions and routes are made of.
@@ -32,6 +35,9 @@ pub(crate) fn part(key: &str) -> Option<Part> {
     }
     if key.starts_with(key::KEYS) {
         return Some(Part::Keys);
+    }
+    if key.starts_with(key::TENANTS) {
+        return Some(Part::Tenants);
     }
     key::function_of_alias(key).map(Part::Function)
 }
@@ -66,6 +72,8 @@ fn read(
         .flat_map(|target| target.revisions.iter())
         .map(|weighted| (weighted.revision.id.number, &weighted.revision))
         .collect();
+    // Read anew: a function may have been deleted and made again for another tenant since the last picture.
+    let tenant = owner(records, name)?;
     let mut aliases = HashMap::new();
     for alias in list::<Alias>(records, &key::aliases(name))? {
         let weighted = |target: &record::Target| {
@@ -76,7 +84,7 @@ fn read(
             Ok(Weighted { revision, weight: target.weight })
         };
         let revisions = alias.targets.iter().map(weighted).collect::<Result<Arc<[_]>, Fault>>()?;
-        let target = Target { function: name.clone(), alias: alias.name.clone(), revisions };
+        let target = Target { function: name.clone(), tenant: tenant.clone(), alias: alias.name.clone(), revisions };
         aliases.insert(alias.name, Arc::new(target));
     }
     Ok((!aliases.is_empty()).then(|| FunctionView { name: name.clone(), aliases }))
@@ -88,6 +96,22 @@ fn revision(records: &dyn Records, name: &FunctionName, number: u32) -> Result<R
     stored
         .map(|stored| stored.value)
         .ok_or_else(|| Fault::internal(format!("an alias points to `{id}`, which is not there")))
+}
+
+fn owner(records: &dyn Records, name: &FunctionName) -> Result<TenantName, Fault> {
+    Ok(get::<Owned>(records, &key::function(name))?.map(|stored| stored.value.tenant).unwrap_or_default())
+}
+
+/// The limits of all tenants that have a record.
+///
+/// # Errors
+/// `internal` where a record is damaged.
+pub(crate) fn tenants(records: &dyn Records) -> Result<HashMap<TenantName, TenantLimits>, Fault> {
+    let one = |entry: &store::Entry| {
+        let name = entry.key.strip_prefix(key::TENANTS)?.parse().ok()?;
+        Some(super::read::decode::<TenantLimits>(entry).map(|stored| (name, stored.value)))
+    };
+    records.list(key::TENANTS).iter().filter_map(one).collect()
 }
 
 /// All functions' limits: few have one.

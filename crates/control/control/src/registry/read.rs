@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeSet, HashSet};
 use store::{Entry, Records, Version};
 use types::{
-    Alias, AliasName, Code, Deployment, Digest, Fault, Function, FunctionName, Revision, RevisionId, Route,
+    Alias, AliasName, Code, Deployment, Digest, Fault, Function, FunctionName, Revision, RevisionId, Route, TenantName,
     id::DeploymentId, route::shape,
 };
 
@@ -37,6 +37,14 @@ pub(crate) struct Owner {
     /// Where its routes are.
     #[serde(default)]
     pub sites: BTreeSet<Site>,
+}
+
+/// Of an [`Owner`], whose it is: its sites are not looked at.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Owned {
+    pub name: FunctionName,
+    #[serde(default)]
+    pub tenant: TenantName,
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<Stored<T>, Fault> {

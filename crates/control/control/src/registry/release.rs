@@ -1,10 +1,11 @@
 //! The one commit that ends a deploy: function, revision, alias and routes, or nothing.
 
-use super::{Registry, Stored, alias, canary, encode, key, read::Owner, route::Plan};
+use super::{Registry, Stored, alias, canary, encode, key, read::Owner, route::Plan, tenant};
 use std::{collections::BTreeSet, sync::Arc};
 use store::Txn;
 use types::{
-    Alias, AliasName, Canary, Code, Deployment, Fault, Function, FunctionName, Revision, RevisionId, Route, Timestamp,
+    Alias, AliasName, Canary, Code, Deployment, Fault, Function, FunctionName, Revision, RevisionId, Route, TenantName,
+    Timestamp,
     record::{Stage, Target},
 };
 
@@ -35,6 +36,8 @@ pub struct Release {
     pub routes: Vec<Route>,
     /// When the function that it was begun for was created; `None` where there was none.
     pub since: Option<Timestamp>,
+    /// Whose the function shall be; `None` is whoever has it, or `default`.
+    pub tenant: Option<TenantName>,
     /// How its traffic moves, where it does not move at once.
     pub canary: Option<Canary>,
     /// As it stands but for its end.
@@ -73,7 +76,17 @@ impl Registry {
         }
         let routes = self.place(name, stored.as_ref().map(|stored| &stored.value), &release.routes)?;
         let mut txn = Txn::new().unchanged(key::function(name), stored.as_ref().map(|stored| stored.version));
-        let mut owner = stored.map_or_else(|| new_owner(name, now), |stored| stored.value);
+        let mut owner = match stored {
+            Some(stored) => {
+                tenant::same(name, &stored.value.function.tenant, release.tenant.as_ref())?;
+                stored.value
+            }
+            None => {
+                let tenant = release.tenant.clone().unwrap_or_default();
+                txn = self.found_for(txn, name, &tenant)?;
+                new_owner(name, tenant, now)
+            }
+        };
         owner.function.updated = now;
 
         let at = key::revision(&revision.id);
@@ -170,6 +183,6 @@ impl Registry {
     }
 }
 
-fn new_owner(name: &FunctionName, now: Timestamp) -> Owner {
-    Owner { function: Function { name: name.clone(), created: now, updated: now }, sites: BTreeSet::new() }
+fn new_owner(name: &FunctionName, tenant: TenantName, now: Timestamp) -> Owner {
+    Owner { function: Function { name: name.clone(), tenant, created: now, updated: now }, sites: BTreeSet::new() }
 }

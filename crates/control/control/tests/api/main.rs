@@ -11,4 +11,5 @@ mod functions;
 mod keys;
 mod peers;
 mod routes;
+mod tenants;
 mod world;

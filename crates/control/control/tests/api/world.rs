@@ -85,7 +85,7 @@ impl World {
             data_dir: disk.path().to_owned(),
             gateway_url: "http://gateway.test:8080".to_owned(),
             isolation: "none: a test".to_owned(),
-            calls_max,
+            limits: types::tenant::TenantLimits { calls_max, rate: None },
         };
         let service = Service::new(options, deps).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,10 +1,11 @@
-//! Token buckets: of a function, of each of its callers, and of the tenant.
+//! Token buckets: of a function, of each of its callers, and of its tenant.
 //!
 //! A bucket is one number, the time at which it is full again (GCRA, ITU-T I.371), changed by compare-and-swap: lanes wait
 //! for nobody. Callers' buckets stand in a map of 64 parts with a lock each, so that lanes meet only where they ask for the
 //! same part at the same moment. [`standing`] is what answers say about all this.
 
 mod standing;
+mod tenants;
 
 use super::{Asker, Verified};
 use http::{HeaderMap, HeaderValue};
@@ -18,6 +19,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
+pub(crate) use tenants::Tenants;
 use types::edge::{By, Each, Rate, Tempo};
 
 const PARTS: usize = 64;
@@ -60,7 +62,7 @@ impl fmt::Display for Over {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whom = match self.name.split_once(':').map_or(self.name.as_str(), |(kind, _)| kind) {
             "function" => "",
-            "tenant" => " of all functions together",
+            "tenant" => " of all functions of the tenant together",
             "address" => " by this address",
             "key" => " with this API key",
             "claim" => " by whom this token names",
@@ -119,7 +121,7 @@ fn since(epoch: Instant, at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The limit of all functions together.
+/// The limit of a tenant's functions together.
 pub(crate) struct Tenant {
     epoch: Instant,
     bucket: Bucket,
@@ -131,6 +133,10 @@ impl Tenant {
         let policy = Policy::new("tenant", tempo, tempo.usual_burst());
         let told = standing::policies([&policy]);
         Self { epoch: Instant::now(), bucket: Bucket { policy, full: AtomicU64::new(0) }, told }
+    }
+
+    fn is_of(&self, tempo: Tempo) -> bool {
+        self.bucket.policy.tempo == tempo
     }
 
     pub(super) fn take(&self, at: Instant, standing: &mut Standing) -> Result<(), Over> {

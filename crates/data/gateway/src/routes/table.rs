@@ -6,10 +6,11 @@ use super::{
     seat::{self, Seat},
     tree::{self, Node, Reached, Seats},
 };
+use crate::edge::{Tenant, Tenants};
 use http::{HeaderMap, Method};
 use imbl::ordmap::DiffItem;
 use std::{ops::Deref, sync::Arc};
-use types::{Code, Fault, FunctionName, Route};
+use types::{Code, Fault, FunctionName, Route, edge::Tempo};
 use wire::{FunctionView, Snapshot, snapshot::Place};
 
 /// What a request is routed by.
@@ -27,6 +28,14 @@ pub struct Match {
     pub seat: Arc<Seat>,
     /// Bytes of the path that belong to the route and not to the function: `/hello` of `/hello/x`.
     pub strip: usize,
+    /// The limit of the function's tenant.
+    pub(crate) tenant: Option<Arc<Tenant>>,
+}
+
+impl Match {
+    fn new(seat: Arc<Seat>, strip: usize) -> Self {
+        Self { seat, strip, tenant: None }
+    }
 }
 
 impl Deref for Match {
@@ -59,11 +68,22 @@ pub struct Table {
     hosts: Hosts,
     /// A route leads straight to the alias as it is, so it is made anew with it.
     sites: Map<Sites>,
+    tenants: Tenants,
 }
 
 impl Table {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self::default().next(snapshot)
+    }
+
+    /// `rate` is that of tenant `default`, unless its record says otherwise.
+    pub(crate) fn with_rate(snapshot: Arc<Snapshot>, rate: Option<Tempo>) -> Self {
+        Self { tenants: Tenants::new(rate), ..Self::default() }.next(snapshot)
+    }
+
+    /// The limit of the function that `found` leads to.
+    pub(super) fn tenant(&self, found: &Match) -> Option<Arc<Tenant>> {
+        self.tenants.get(&found.target.tenant).cloned()
     }
 
     pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
@@ -96,6 +116,9 @@ impl Table {
         }
         for place in stale.iter().filter_map(|key| snapshot.routes.get(key)) {
             table.set(place, place);
+        }
+        if !Arc::ptr_eq(&self.snapshot.tenants, &snapshot.tenants) {
+            table.tenants = self.tenants.next(&snapshot.tenants);
         }
         table.snapshot = snapshot;
         table
@@ -169,7 +192,7 @@ impl Table {
             }
             _ => None,
         };
-        let routed = |seat| Match { seat, strip: 0 };
+        let routed = |seat| Match::new(seat, 0);
         if let Some(seat) = named {
             return Ok(routed(seat));
         }
@@ -180,7 +203,7 @@ impl Table {
         }
         // As if each function had the route `/<function>/*`.
         if let Some(seat) = self.aliases.find(hash, segment) {
-            return Ok(Match { seat: Arc::clone(seat), strip: segment.len() + 1 });
+            return Ok(Match::new(Arc::clone(seat), segment.len() + 1));
         }
         let found = self.by_tag(ask.host, segment);
         let found = found.or_else(|| self.any_host.find_other(Some(rest), &mut visit).map(routed));
@@ -198,7 +221,7 @@ impl Table {
                 "live" => self.aliases.get(name),
                 tag => self.aliases.get(&format!("{name}/{tag}")),
             };
-            seat.map(|seat| Match { seat: Arc::clone(seat), strip })
+            seat.map(|seat| Match::new(Arc::clone(seat), strip))
         };
         let bare = host.map(host::bare);
         let by_host = bare.as_deref().and_then(|host| find(host.split('.').next()?, 0));

@@ -14,7 +14,12 @@ use wire::{FunctionView, Snapshot, Target};
 
 fn function(snapshot: &mut Snapshot, name: &str) {
     let name: types::FunctionName = name.parse().unwrap();
-    let target = Target { function: name.clone(), alias: AliasName::live(), revisions: Arc::new([]) };
+    let target = Target {
+        function: name.clone(),
+        tenant: types::TenantName::default(),
+        alias: AliasName::live(),
+        revisions: Arc::new([]),
+    };
     let aliases = HashMap::from([(AliasName::live(), Arc::new(target))]);
     snapshot.functions.insert(name.clone(), Arc::new(FunctionView { name, aliases }));
 }
@@ -161,7 +166,12 @@ fn weigh(snapshot: &mut Snapshot, name: &str, alias: &str, edge: &str) {
     };
     let revisions = Arc::new([wire::Weighted { revision: Arc::new(revision), weight: 100 }]);
     let alias: AliasName = alias.parse().unwrap();
-    let target = Arc::new(Target { function: name.clone(), alias: alias.clone(), revisions });
+    let target = Arc::new(Target {
+        function: name.clone(),
+        tenant: types::TenantName::default(),
+        alias: alias.clone(),
+        revisions,
+    });
     let mut view = snapshot
         .functions
         .get(&name)

@@ -102,25 +102,28 @@ async fn a_canary_is_told() {
 
 #[test]
 fn steps_are_sent_as_they_can_be_read() {
-    let moves = |canary: Option<&str>, every: Option<&str>| {
+    let moves = |canary: Option<&str>, every: Option<&str>, tenant: Option<&str>| {
         let steps = |text: &str| if text.is_empty() { Vec::new() } else { types::canary::steps(text).unwrap() };
         let canary = canary.map(|text| Steps(steps(text)));
         let args = DeployArgs {
             dir: ".".into(),
             name: None,
+            tenant: tenant.map(|name| name.parse().unwrap()),
             canary,
             every: every.map(|text| text.parse().unwrap()),
             wait: false,
         };
         moves(&args)
     };
-    for (canary, every, want) in [
-        (None, None, ""),
-        (Some(""), None, AT_ONCE),
-        (Some("5%,25%:1m30s"), None, "?canary=5,25:1m30s"),
-        (Some("5"), Some("90s"), "?canary=5&every=1m30s"),
+    for (canary, every, tenant, want) in [
+        (None, None, None, ""),
+        (None, None, Some("acme"), "?tenant=acme"),
+        (Some(""), None, None, AT_ONCE),
+        (Some("5%,25%:1m30s"), None, None, "?canary=5,25:1m30s"),
+        (Some("5"), Some("90s"), None, "?canary=5&every=1m30s"),
+        (Some("5"), Some("90s"), Some("acme"), "?canary=5&every=1m30s&tenant=acme"),
     ] {
-        let sent = moves(canary, every);
+        let sent = moves(canary, every, tenant);
         assert_eq!(sent, want);
         let pair = |name: &str| sent.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)).map(str::to_owned);
         types::canary::Way::read(pair("canary=").as_deref(), pair("every=").as_deref()).unwrap();

@@ -99,7 +99,7 @@ mod tests {
         assert!(tenant.take(at, &mut standing).is_ok());
         assert_eq!(
             tenant.take(at, &mut Standing::default()).unwrap_err().to_string(),
-            "more than 1/h with bursts of 1 of all functions together"
+            "more than 1/h with bursts of 1 of all functions of the tenant together"
         );
         standing.tell(&mut headers);
         assert_eq!(
