@@ -256,6 +256,63 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn rule(keys: &str) -> Rule {
+        let text = format!("name = 'a'\nruntime = 'wasm'\n[bindings.api]\ntype = 'http'\nhosts = ['*']\n{keys}");
+        let spec = types::Manifest::parse(&text).unwrap().spec();
+        let Some(Binding::Http(http)) = spec.bindings.into_values().next() else { panic!("no binding") };
+        Rule::new(http)
+    }
+
+    #[test]
+    fn one_dependencys_circuit_is_not_anothers() {
+        let rule = rule("circuit = { calls_min = 2, open = '10s', probes = 1 }");
+        let now = Instant::now();
+        for key in ["http://bad:80", "http://bad:80", "http://good:80"] {
+            assert!(rule.admit(key, now).is_ok());
+        }
+        assert_eq!(rule.ended("http://bad:80", true, now, now), None);
+        assert!(matches!(rule.ended("http://bad:80", true, now, now), Some(Change::Opened { failed: 2, calls: 2 })));
+        assert!(matches!(rule.admit("http://bad:80", now), Err(Error::Open { .. })));
+        assert!(rule.admit("http://good:80", now).is_ok());
+        let later = now + Duration::from_secs(10);
+        assert!(rule.admit("http://bad:80", later).is_ok());
+        assert_eq!(rule.ended("http://bad:80", false, later, later), Some(Change::Closed));
+    }
+
+    #[test]
+    fn authorities_are_bounded_and_an_open_circuit_is_forgotten_last() {
+        let rule = rule("circuit = { calls_min = 1 }");
+        let now = Instant::now();
+        rule.admit("http://bad:80", now).unwrap();
+        rule.ended("http://bad:80", true, now, now).unwrap();
+        for n in 0..2 * DEPENDENCIES_MAX as u64 {
+            rule.admit(&format!("http://h{n}:80"), now + Duration::from_millis(n)).unwrap();
+        }
+        assert_eq!(rule.dependencies.lock().len(), DEPENDENCIES_MAX);
+        assert!(rule.admit("http://bad:80", now).is_err());
+    }
+
+    #[test]
+    fn calls_are_counted_at_once_and_within_one_call() {
+        let metrics = chassis::metrics::Metrics::default();
+        let bindings = BTreeMap::from([("api".to_owned(), Binding::Http(rule("calls_max = 1\nsubrequests = 2").http))]);
+        let tell: Tell = Arc::new(|_, _| {});
+        let client = Client::new(&metrics);
+        let outbound = client.open(&"a@1".parse().unwrap(), &bindings, &tell).unwrap();
+        let uri: Uri = "http://a.example/".parse().unwrap();
+        let (get, mut made) = (http::Method::GET, 0);
+        let first = outbound.admit(&get, &uri, &mut made).unwrap();
+        assert!(matches!(outbound.admit(&get, &uri, &mut made), Err(Error::TooMany(1))));
+        drop(first);
+        assert!(matches!(outbound.admit(&get, &uri, &mut made), Err(Error::Subrequests(2))));
+        assert!(outbound.admit(&get, &uri, &mut 0).is_ok());
+        assert!(matches!(outbound.admit(&http::Method::CONNECT, &uri, &mut 0), Err(Error::Invalid(_))));
+        // Instances of one revision share it, other revisions don't, and without a binding there is none.
+        assert!(Arc::ptr_eq(&outbound, &client.open(&"a@1".parse().unwrap(), &bindings, &tell).unwrap()));
+        assert!(!Arc::ptr_eq(&outbound, &client.open(&"a@2".parse().unwrap(), &bindings, &tell).unwrap()));
+        assert!(client.open(&"a@3".parse().unwrap(), &BTreeMap::new(), &tell).is_none());
+    }
+
     #[test]
     fn targets_are_read_strictly() {
         for (uri, want) in [
