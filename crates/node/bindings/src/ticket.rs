@@ -96,6 +96,8 @@ impl Ticket {
 }
 
 /// The answer's head, or what failed, with the request where no byte of it was sent.
+// It comes back as it went in: boxing it would be for the rare case.
+#[allow(clippy::result_large_err)]
 async fn attempt(
     sender: &mut Sender,
     request: Request<Body>,
