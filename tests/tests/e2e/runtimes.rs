@@ -100,6 +100,35 @@ fn a_custom_runtime_speaks_the_runtime_api() {
     platform.mayfly(&["deploy", &folder.arg()]).fails(1, &["no coffee"]);
 }
 
+/// Issue 4 §2, "a circuit … per outbound dependency of a binding": nobody listens on loopback's port 1.
+#[test]
+fn a_component_calls_whom_its_binding_names() {
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/node/sandbox-wasm/tests/guests/probe.wasm");
+    let platform = Platform::shared();
+    let deploy = |name: &str, bindings: &str| {
+        let folder = Folder::new(name, &format!("runtime = \"wasm\"\nentry = \"probe.wasm\"\n{bindings}"));
+        folder.write("probe.wasm", fs::read(&probe).expect("the probe of sandbox-wasm"));
+        platform.deploy(&folder);
+    };
+    let call = |name: &str| platform.gateway().get(&format!("/{name}/outbound")).ok().text();
+    let binding = "[bindings.api]\ntype = \"http\"\nhosts = [\"127.0.0.1:1\"]\n";
+    deploy("unbound", "");
+    deploy("public", binding);
+    deploy("bound", &format!("{binding}private = true\ncircuit = {{ calls_min = 3, open = \"15m\" }}"));
+    assert!(call("unbound").contains("HttpRequestDenied"));
+    assert!(call("public").contains("DestinationIpProhibited"));
+    for _ in 0..3 {
+        assert!(call("bound").contains("ConnectionRefused"));
+    }
+    assert!(call("bound").contains("DestinationUnavailable"));
+    eventually(Duration::from_secs(5), "the circuit's change is in the log", || {
+        let lines = platform.logs("bound");
+        lines.iter().any(|line| {
+            line["text"].as_str().is_some_and(|text| text.starts_with("circuit opened: outbound http://127.0.0.1:1"))
+        })
+    });
+}
+
 /// "`component` (wasi:http/proxy by wasmtime 48)": a component that traps, spins, eats memory, answers half or nothing.
 #[test]
 fn components_that_misbehave_cost_their_call_only() {

@@ -11,7 +11,13 @@ const RULE: &str = "direction";
 
 /// Neighbours in one plane that know each other. All others of a plane meet in `wire` too. `base` is not listed: its
 /// crates may stand on each other where [`NEVER`] does not say otherwise.
-const NEIGHBOURS: &[(&str, &str)] = &[("agent", "sandbox"), ("agent", "sandbox-wasm"), ("mayfly", "guest")];
+const NEIGHBOURS: &[(&str, &str)] = &[
+    ("agent", "sandbox"),
+    ("agent", "sandbox-wasm"),
+    ("agent", "bindings"),
+    ("sandbox-wasm", "bindings"),
+    ("mayfly", "guest"),
+];
 
 /// Edges that only tests may have.
 const IN_TESTS: &[(&str, &str, &str)] =

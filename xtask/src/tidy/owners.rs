@@ -71,15 +71,15 @@ const OWNED: &[Owned] = &[
     },
     Owned {
         libraries: &["hyper", "hyper-util"],
-        owners: &["chassis", "wire", "gateway", "agent", "control", "mayfly"],
+        owners: &["chassis", "wire", "gateway", "agent", "bindings", "control", "mayfly"],
         free_in_tests: true,
         why: "these serve or call over HTTP; all others see `http` types and `wire::Body`",
     },
     Owned {
         libraries: &["rustls", "rustls-*", "tokio-rustls"],
-        owners: &["gateway"],
+        owners: &["gateway", "bindings"],
         free_in_tests: true,
-        why: "TLS ends at the front door",
+        why: "TLS ends at the front door, and begins at the way out",
     },
     Owned {
         libraries: &["prometheus-client", "tracing-subscriber", "opentelemetry*"],

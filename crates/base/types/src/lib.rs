@@ -1,11 +1,13 @@
 //! The nouns of Mayfly: ids, units, specs, revisions, faults and the API's documents; no I/O, no async.
 //!
 //! Reading order: [`id`] and [`mod@unit`] are the atoms; [`manifest`] is what a user writes, [`spec`] what it
-//! becomes, with [`traffic`], [`resilience`] and [`canary`] as tables of their own; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
+//! becomes, with [`traffic`], [`resilience`] and [`canary`] as tables of their own; [`binding`] is what code may reach; [`breaker`] is the circuit that dispatch and bindings share; [`record`] is what the platform stores, [`route`] how its routes read; [`fault`] is how anything fails; [`api`] is how it is told.
 //!
 //! **Invariant**: this crate knows nothing about tokio, files or sockets.
 
 pub mod api;
+pub mod binding;
+pub mod breaker;
 pub mod canary;
 pub mod cron;
 pub mod edge;

@@ -1,6 +1,7 @@
 //! `mayfly.toml`: what a user writes, and how it becomes a [`Spec`].
 
 use crate::{
+    binding::{self, Binding},
     canary::Canary,
     edge::{Access, Cors, Edge, Http, Rate},
     fault::{Code, Fault},
@@ -84,6 +85,8 @@ pub struct Manifest {
     pub cors: Option<Cors>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bindings: BTreeMap<String, Binding>,
     #[serde(default, rename = "trigger", skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
 }
@@ -182,6 +185,13 @@ impl Manifest {
             canary.check().map_err(|(key, why)| invalid(key, why))?;
         }
         self.check_tunnel(contract)?;
+        if !self.bindings.is_empty() && !wasm {
+            return Err(invalid(
+                "bindings",
+                format!("only components, runtime `wasm`, are held to bindings; `{}` is not", self.runtime),
+            ));
+        }
+        binding::check(self.bindings.iter()).map_err(|why| invalid("bindings", why))?;
         self.edge().check().map_err(|(key, why)| invalid(key, why))?;
         if let Some(path) = &self.ready_path
             && !path.starts_with('/')
@@ -251,6 +261,7 @@ impl Manifest {
             resilience: self.resilience.clone(),
             tunnel: self.tunnel,
             edge: Some(self.edge()).filter(|edge| !edge.is_empty()).map(Box::new),
+            bindings: self.bindings.clone(),
         }
     }
 
@@ -319,10 +330,22 @@ mod tests {
         }
         let degrade = "resilience.degrade.answer";
         let tables = ["", "scale", "traffic", "resilience", "resilience.circuit", "resilience.degrade", degrade];
-        for table in
-            tables.into_iter().chain(["canary", "access", "access.jwt", "rate", "cors", "http", "build", "tunnel"])
-        {
-            let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+        for table in tables.into_iter().chain([
+            "canary",
+            "access",
+            "access.jwt",
+            "rate",
+            "cors",
+            "http",
+            "build",
+            "tunnel",
+            "bindings.api",
+        ]) {
+            let header = match table {
+                "" => String::new(),
+                "bindings.api" => format!("[{table}]\ntype = 'http'\n"),
+                _ => format!("[{table}]\n"),
+            };
             let text = format!("{header}unheard = 1\n");
             let said = toml::from_str::<Manifest>(&text).unwrap_err().to_string();
             let known = said.split_once("expected").unwrap_or_else(|| panic!("[{table}]: {said}")).1;
@@ -407,6 +430,13 @@ mod tests {
             (&edge("[rate]\neach = [{ by = 'claim:sub', limit = '5/s' }]"), Code::ManifestInvalid, "auth `jwt`"),
             (&edge("[http]\ncompress = { min = '2GiB' }"), Code::ManifestInvalid, "http.compress.min"),
             (&edge("[http]\ncompress = 'yes'"), Code::ManifestInvalid, "true"),
+            (&edge("[bindings.api]\ntype = 'http'\nhosts = ['a.example']"), Code::ManifestInvalid, "only components"),
+            (&wasm(""), Code::ManifestInvalid, "name 1 to"),
+            (&wasm("hosts = ['http://a']"), Code::ManifestInvalid, "bindings: api.hosts"),
+            (&wasm("hosts = ['a']\nsubrequests = 0"), Code::ManifestInvalid, "api.subrequests"),
+            (&wasm("hosts = ['a']\nidle_timeout = '0s'"), Code::ManifestInvalid, "api.idle_timeout"),
+            (&wasm("hosts = ['a']\ncircuit = { probes = 0 }"), Code::ManifestInvalid, "api.circuit.probes"),
+            (&wasm("host = ['a']"), Code::ManifestInvalid, "host"),
             (&edge("[rate]"), Code::ManifestInvalid, "limits nothing"),
             (&edge("[rate]\nlimit = '5'"), Code::ManifestInvalid, "100/s"),
             (&edge("[rate]\neach = [{ by = 'name', limit = '5/s' }]"), Code::ManifestInvalid, "nobody apart"),
@@ -421,6 +451,19 @@ mod tests {
 
     fn edge(table: &str) -> String {
         format!("name = 'a'\nruntime = 'nodejs'\n{table}")
+    }
+
+    fn wasm(keys: &str) -> String {
+        format!("name = 'a'\nruntime = 'wasm'\n[bindings.api]\ntype = 'http'\n{keys}")
+    }
+
+    #[test]
+    fn a_spec_without_bindings_is_written_as_before() {
+        let without = Manifest::parse("name = 'a'\nruntime = 'wasm'").unwrap().spec();
+        assert!(!serde_json::to_string(&without).unwrap().contains("bindings"));
+        let spec = Manifest::parse(&wasm("hosts = ['a.example']")).unwrap().spec();
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&text).unwrap(), spec, "{text}");
     }
 
     fn jwt(keys: &str) -> String {

@@ -130,26 +130,32 @@ impl Resilience {
         if let Some(retries) = self.retries.filter(|retries| *retries > 100) {
             return invalid("retries", format!("{retries} is over 100 per cent"));
         }
-        self.circuit.iter().try_for_each(Circuit::check)?;
+        if let Some(circuit) = &self.circuit
+            && let Err((key, why)) = circuit.check()
+        {
+            return invalid(key, why);
+        }
         self.degrade.iter().try_for_each(|degrade| degrade.check(own))
     }
 }
 
 impl Circuit {
-    fn check(&self) -> Result<(), Fault> {
+    /// # Errors
+    /// The key, and what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         if !(1..=100).contains(&self.failures) {
-            return invalid("circuit.failures", format!("{} is outside 1 to 100 per cent", self.failures));
+            return Err(("circuit.failures", format!("{} is outside 1 to 100 per cent", self.failures)));
         }
         for (key, value, max) in
             [("circuit.calls_min", self.calls_min, CALLS_MAX), ("circuit.probes", self.probes, PROBES_MAX)]
         {
             if !(1..=max).contains(&value) {
-                return invalid(key, format!("{value} is outside 1 to {max}"));
+                return Err((key, format!("{value} is outside 1 to {max}")));
             }
         }
         for (key, value) in [("circuit.window", self.window), ("circuit.open", self.open)] {
             if !(PERIOD_MIN..=PERIOD_MAX).contains(&value) {
-                return invalid(key, format!("{value} is outside {PERIOD_MIN} to {PERIOD_MAX}"));
+                return Err((key, format!("{value} is outside {PERIOD_MIN} to {PERIOD_MAX}")));
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a revision is made of: the manifest with every default filled in.
 
 use crate::{
+    binding::Binding,
     edge::Edge,
     protocol::Protocol,
     resilience::Resilience,
@@ -145,6 +146,9 @@ pub struct Spec {
     /// What the gateway does for it; `None` is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<Box<Edge>>,
+    /// What the code may reach, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bindings: BTreeMap<String, Binding>,
 }
 
 impl Spec {

@@ -58,6 +58,8 @@ pub struct Deps {
     pub engine: sandbox_wasm::Engine,
     pub toolchain: Toolchain,
     pub lanes: Arc<Lanes>,
+    /// The way out for code that has a binding.
+    pub outbound: bindings::Client,
 }
 
 /// The agent. Clones share it.
@@ -71,6 +73,7 @@ struct Inner {
     toolchain: Toolchain,
     lanes: Arc<Lanes>,
     journal: Journal,
+    outbound: bindings::Client,
     run_dir: PathBuf,
     bootstraps: PathBuf,
     instances: Mutex<HashMap<InstanceId, Arc<Instance>>>,
@@ -102,6 +105,7 @@ impl Agent {
             sandbox: deps.sandbox,
             toolchain: deps.toolchain,
             lanes: deps.lanes,
+            outbound: deps.outbound,
             journal: Journal::start(options.logs)?,
             run_dir: options.run_dir,
             bootstraps,

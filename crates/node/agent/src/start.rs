@@ -60,7 +60,8 @@ impl Inner {
         let component = self.modules.component(&revision.artifact, &tree, revision.spec.entry.as_deref()).await?;
         phases.end("load");
         let instance = Instance::new(InstanceId::random(), revision, now(), None);
-        let link = ComponentLink::new(component, self.vitals(&instance), self.journal.clone());
+        let outbound = self.outbound(&instance);
+        let link = ComponentLink::new(component.reaching(outbound), self.vitals(&instance), self.journal.clone());
         Ok(self.register(&instance, Arc::new(link), phases))
     }
 
@@ -122,6 +123,19 @@ impl Inner {
             self.instances.lock().insert(instance.id, Arc::clone(instance));
         }
         Started { id: instance.id, link, phases: phases.done, at: instance.started, exit: instance.exit.subscribe() }
+    }
+
+    /// What the code may call; its circuits' changes become lines of its log.
+    fn outbound(&self, instance: &Instance) -> Option<Arc<bindings::Outbound>> {
+        let (revision, journal) = (&instance.revision, self.journal.clone());
+        if revision.spec.bindings.is_empty() {
+            return None;
+        }
+        let source = Source { revision: revision.id.clone(), instance: instance.id };
+        let tell: bindings::Tell = Arc::new(move |what, text| {
+            journal.try_write(source.line(Stream::Platform, None, format!("{}: {text}", what.as_str())));
+        });
+        self.outbound.open(&revision.id, &revision.spec.bindings, &tell)
     }
 
     fn vitals(&self, instance: &Instance) -> Vitals {

@@ -5,6 +5,7 @@ use crate::{
     guest::{self, overdue},
     state::State,
 };
+use bindings::Outbound;
 use parking_lot::Mutex;
 use std::{
     future::poll_fn,
@@ -35,6 +36,7 @@ pub struct Limits {
 pub struct Component {
     engine: Engine,
     pre: ProxyPre<State>,
+    outbound: Option<Arc<Outbound>>,
 }
 
 type Guest = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
@@ -80,7 +82,13 @@ enum Step {
 
 impl Component {
     pub(crate) fn new(engine: Engine, pre: ProxyPre<State>) -> Self {
-        Self { engine, pre }
+        Self { engine, pre, outbound: None }
+    }
+
+    /// The component with what it may call; without, nobody.
+    #[must_use]
+    pub fn reaching(self, outbound: Option<Arc<Outbound>>) -> Self {
+        Self { outbound, ..self }
     }
 
     /// Calls the component in a new instance; answers as soon as the guest has set the head.
@@ -104,7 +112,7 @@ impl Component {
     ) -> Result<http::Response<Body>, Fault> {
         set_authority(&mut request);
         let in_flight = self.engine.inner.ticker.begin();
-        let state = State::new(id, limits, Arc::clone(env), Arc::clone(log), in_flight);
+        let state = State::new(id, limits, Arc::clone(env), Arc::clone(log), in_flight, self.outbound.clone());
         let head = Arc::new(Head::default());
         // Epochs make a guest yield by time. tokio's own count of operations would make a short one look unfinished
         // whenever the caller's task has used it up.

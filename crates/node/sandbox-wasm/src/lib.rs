@@ -4,7 +4,8 @@
 //! take a slot of the pool → instantiate → call `handle` → the head is there → the body streams → drop the instance.
 //!
 //! **Invariants**: nothing of one call is seen by the next; no piece of guest code runs longer than two ticks without
-//! giving the lane back; loading never compiles; the guest reaches no file, no socket and no other HTTP server.
+//! giving the lane back; loading never compiles; the guest reaches no file and no socket, and other HTTP
+//! servers only by a binding ([`outbound`]).
 
 mod artifact;
 mod body;
@@ -14,6 +15,7 @@ mod error;
 mod guest;
 mod limit;
 mod log;
+mod outbound;
 mod state;
 mod ticker;
 

@@ -4,14 +4,12 @@ use crate::{
     call::Limits,
     limit::Limiter,
     log::{Lines, LogSink, Output, Stream},
+    outbound::Hooks,
     ticker::InFlight,
 };
-use http::HeaderName;
+use bindings::Outbound;
 use parking_lot::Mutex;
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 use types::InvocationId;
 use wasmtime::{
     Engine,
@@ -21,10 +19,7 @@ use wasmtime_wasi::{
     WasiCtx, WasiCtxView, WasiView,
     p2::bindings::{cli::environment, io},
 };
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
-    WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// The environment variables of a revision.
 pub(crate) type Env = Arc<[(String, String)]>;
@@ -43,23 +38,28 @@ pub(crate) struct State {
     /// Made when the guest first asks for it, which many never do.
     wasi: Option<Box<WasiCtx>>,
     env: Env,
-    lines: Arc<Mutex<Lines>>,
     pub(crate) limiter: Limiter,
     pub(crate) deadline: Instant,
     _in_flight: InFlight,
 }
 
 impl State {
-    pub(crate) fn new(id: InvocationId, limits: Limits, env: Env, log: LogSink, in_flight: InFlight) -> Self {
+    pub(crate) fn new(
+        id: InvocationId,
+        limits: Limits,
+        env: Env,
+        log: LogSink,
+        in_flight: InFlight,
+        outbound: Option<Arc<Outbound>>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         Self {
             table,
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            hooks: Hooks { lines: Arc::new(Mutex::new(Lines::new(log, id))), outbound, made: 0 },
             wasi: None,
             env,
-            lines: Arc::new(Mutex::new(Lines::new(log, id))),
             limiter: Limiter::new(limits.memory.0),
             deadline: limits.deadline,
             _in_flight: in_flight,
@@ -68,16 +68,13 @@ impl State {
 
     /// Writes what the platform has to say beside what the guest printed.
     pub(crate) fn print(&mut self, text: &str) {
-        let mut lines = self.lines.lock();
-        lines.flush();
-        lines.write(Output::Stderr, text.as_bytes());
-        lines.flush();
+        self.hooks.print(text);
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let lines = &self.lines;
+        let lines = &self.hooks.lines;
         // No files, no sockets, empty stdin: what the builder does not name is denied.
         let ctx = self.wasi.get_or_insert_with(|| {
             let stream = |output| Stream { output, lines: Arc::clone(lines) };
@@ -108,42 +105,6 @@ impl environment::Host for State {
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(None)
-    }
-}
-
-type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
-
-/// What `wasi:http` asks of its host.
-struct Hooks;
-
-impl WasiHttpHooks for Hooks {
-    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        DEFAULT_FORBIDDEN_HEADERS.contains(name)
-    }
-
-    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        static FILTER: OnceLock<ForbiddenHeaderFilter> = OnceLock::new();
-        Arc::clone(FILTER.get_or_init(|| Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))))
-    }
-
-    /// No binding, no access.
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
-    }
-
-    /// With the size below: 1 MiB waits for a slow reader at most, and a page written in pieces of 4 KiB is whole
-    /// before anybody has to wait.
-    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        15
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        64 << 10
     }
 }
 

@@ -80,7 +80,8 @@ impl Roles {
         let sandbox = process_sandbox(data).await?;
         let toolchain = Toolchain::discover(rustix::process::geteuid().is_root());
         let engine = sandbox_wasm::Engine::new(&options.wasm)?;
-        let agent = agent(data, Arc::clone(&blobs), sandbox.clone(), engine, toolchain.clone(), Arc::clone(&lanes))?;
+        let agent =
+            agent(data, Arc::clone(&blobs), sandbox.clone(), engine, toolchain.clone(), Arc::clone(&lanes), &metrics)?;
         let dispatcher =
             Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
@@ -254,6 +255,7 @@ fn agent(
     engine: sandbox_wasm::Engine,
     toolchain: Toolchain,
     lanes: Arc<Lanes>,
+    metrics: &Metrics,
 ) -> anyhow::Result<Agent> {
     let options = agent::Options {
         cache_dir: data.root.join("cache"),
@@ -261,6 +263,13 @@ fn agent(
         logs: agent::LogOptions::new(data.root.join("logs")),
         compiler: vec!["/proc/self/exe".into(), "compile".into()],
     };
-    let deps = agent::Deps { artifacts: Arc::new(Local(blobs)), sandbox: Arc::new(sandbox), engine, toolchain, lanes };
+    let deps = agent::Deps {
+        artifacts: Arc::new(Local(blobs)),
+        sandbox: Arc::new(sandbox),
+        engine,
+        toolchain,
+        lanes,
+        outbound: bindings::Client::new(metrics),
+    };
     Ok(Agent::new(options, deps)?)
 }

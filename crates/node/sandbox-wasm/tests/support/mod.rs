@@ -88,6 +88,13 @@ impl Bench {
         }
     }
 
+    /// Not every test binary calls out.
+    #[allow(dead_code)]
+    pub fn reaching(mut self, outbound: Option<Arc<bindings::Outbound>>) -> Self {
+        self.component = self.component.reaching(outbound);
+        self
+    }
+
     pub fn env(mut self, env: &[(&str, &str)]) -> Self {
         self.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self
