@@ -2,6 +2,7 @@
 
 use crate::{
     decide::{Decision, Facts, Input, Policy, expected},
+    growth::{Scope, Short},
     window::Sums,
 };
 use types::{
@@ -20,6 +21,8 @@ pub(crate) struct Verdict {
     pub(crate) wanted: u32,
     pub(crate) delay: u64,
     pub(crate) draining: u32,
+    /// What the growth budget does not let start now.
+    pub(crate) short: Option<Short>,
     pub(crate) time: Timestamp,
 }
 
@@ -64,11 +67,25 @@ fn reason(verdict: &Verdict) -> String {
         let unit = if *held == 1 { "instance" } else { "instances" };
         format!("{} asks for {held} {unit}: {}", decision.by.as_str(), measured(decision.by, facts, policy))
     };
-    match wanted.cmp(held) {
+    let why = match wanted.cmp(held) {
         std::cmp::Ordering::Less => format!("{wanted}, as `max` allows no more; {why}"),
         std::cmp::Ordering::Greater => format!("{wanted}, as `min` keeps them; {why}"),
         std::cmp::Ordering::Equal => why,
+    };
+    match &verdict.short {
+        Some(short) => format!("{why}; {}", waits(short)),
+        None => why,
     }
+}
+
+/// What the growth budget holds back.
+fn waits(short: &Short) -> String {
+    let whose = match short.scope {
+        Scope::Revision => "a revision",
+        Scope::Host => "the whole host",
+    };
+    let (starts, seconds) = (short.growth.starts, short.growth.every.as_secs());
+    format!("{} of them wait for the growth budget, {starts} starts in {seconds} s for {whose}", short.starts)
 }
 
 /// What an input saw.
@@ -120,12 +137,13 @@ fn traffic(facts: &Facts) -> ScalingTraffic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::decide;
+    use crate::{decide::decide, growth::Growth};
+    use std::time::Duration;
 
     fn verdict(facts: Facts, held: u32, wanted: u32) -> Verdict {
         let policy = Policy { slots: 1, min: 0, max: 5, target: None, cpu: None, cores: 2, drain: 10.0 };
         let decision = decide(&facts, &policy);
-        Verdict { facts, policy, decision, held, wanted, delay: 30, draining: 0, time: Timestamp(0) }
+        Verdict { facts, policy, decision, held, wanted, delay: 30, draining: 0, short: None, time: Timestamp(0) }
     }
 
     #[test]
@@ -143,6 +161,20 @@ mod tests {
             let scaling = explain(&"a@1".parse().unwrap(), &verdict, 1000, None);
             assert!(scaling.reason.contains(reason), "{}", scaling.reason);
             assert_eq!(scaling.inputs[0].name, "now");
+        }
+    }
+
+    #[test]
+    fn a_growth_budget_that_binds_is_told() {
+        let growth = Growth { starts: 100, every: Duration::from_secs(10) };
+        for (scope, said) in [
+            (Scope::Revision, "; 2 of them wait for the growth budget, 100 starts in 10 s for a revision"),
+            (Scope::Host, "; 2 of them wait for the growth budget, 100 starts in 10 s for the whole host"),
+        ] {
+            let facts = Facts { waiting: 3, ..Facts::default() };
+            let short = Some(Short { starts: 2, scope, growth });
+            let scaling = explain(&"a@1".parse().unwrap(), &Verdict { short, ..verdict(facts, 3, 3) }, 0, None);
+            assert!(scaling.reason.starts_with("now asks for 3") && scaling.reason.ends_with(said), "{scaling:?}");
         }
     }
 }

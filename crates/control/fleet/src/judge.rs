@@ -4,6 +4,7 @@ use crate::{
     Fleet, View,
     decide::{Facts, Policy, decide},
     explain::{Verdict, explain},
+    growth::{self, Short},
     track::{Track, in_flight},
     window::{self, seconds},
 };
@@ -66,19 +67,30 @@ impl Fleet {
         };
         let wanted = held.clamp(policy.min, policy.max.max(policy.min));
         let draining = load.instances.len() as u32 - facts.ready;
-        let verdict = Verdict { facts, policy, decision, held, wanted, delay, draining, time: view.wall };
+        let (have, missing) = (facts.ready + facts.starting, wanted.saturating_sub(facts.ready + facts.starting));
+        let failing = track.failing(view.now).filter(|_| missing > 0);
+        let (start, short) = match failing {
+            Some(_) => (0, None),
+            None => self.within_growth(track, missing, view),
+        };
+        let verdict = Verdict { facts, policy, decision, held, wanted, delay, draining, short, time: view.wall };
         match &mut track.verdict {
             Some(last) => **last = verdict,
             none => *none = Some(Box::new(verdict)),
         }
-        let (have, missing) = (facts.ready + facts.starting, wanted.saturating_sub(facts.ready + facts.starting));
-        let failing = track.failing(view.now).filter(|_| missing > 0);
         Order {
-            start: if failing.is_none() { track.budget.take(self.0.options.growth, missing, view.now) } else { 0 },
+            start,
             // What is starting may be what is too much: only the tick retires, and only of what is there.
             retire: if view.tick && wanted < have { have - wanted } else { 0 }.min(facts.ready.saturating_sub(wanted)),
             failing,
         }
+    }
+
+    /// How many of the missing ones may be started now, and what is short of it.
+    fn within_growth(&self, track: &mut Track, missing: u32, view: &View<'_>) -> (u32, Option<Short>) {
+        let options = &self.0.options;
+        let mut host = self.0.budget.lock();
+        growth::take((&mut track.budget, options.growth), (&mut host, options.growth_host), missing, view.now)
     }
 
     fn policy(&self, load: &Load, is_live: bool) -> Policy {

@@ -26,7 +26,7 @@ pub mod window;
 use book::Book;
 use chassis::{Shutdown, clock, task};
 use cpu::Meters;
-use growth::Growth;
+use growth::{Budget, Growth};
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
@@ -50,6 +50,8 @@ pub struct Options {
     pub retire_after: Duration,
     /// How fast a revision may gain instances.
     pub growth: Growth,
+    /// How fast all revisions of this host together may.
+    pub growth_host: Growth,
     /// Deferred calls that wait are to be worked off within this time.
     pub drain: Duration,
     /// Cores of the host.
@@ -68,6 +70,7 @@ impl Default for Options {
             starts_max: cores * 8,
             retire_after: Duration::from_secs(30),
             growth: Growth::default(),
+            growth_host: Growth { starts: 2000, ..Growth::default() },
             drain: Duration::from_secs(10),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             history: None,
@@ -100,6 +103,8 @@ struct Inner {
     nudged: Mutex<HashMap<RevisionId, Arc<Revision>>>,
     wake: Notify,
     starts: Semaphore,
+    /// What is left of the host's growth.
+    budget: Mutex<Budget>,
     /// Nothing starts any more.
     stopping: Shutdown,
 }
@@ -126,6 +131,7 @@ impl View<'_> {
 impl Fleet {
     pub fn new(options: Options, host: Arc<dyn Host>, directory: Arc<dyn Directory>, snapshots: Snapshots) -> Self {
         let starts = Semaphore::new(options.starts_max);
+        let budget = Mutex::new(Budget::new(options.growth_host, clock::now()));
         let book = Mutex::new(Book::open(options.history.clone()));
         Self(Arc::new(Inner {
             book,
@@ -139,6 +145,7 @@ impl Fleet {
             nudged: Mutex::default(),
             wake: Notify::new(),
             starts,
+            budget,
             stopping: Shutdown::new(),
         }))
     }

@@ -6,6 +6,8 @@ use tokio::sync::watch;
 use types::{Code, api::InstanceView};
 use wire::{Exit, InstanceLoad, Link, Refusal, Started, Stop};
 
+mod crowd;
+
 struct Nobody;
 
 impl Link for Nobody {

@@ -236,7 +236,7 @@ impl Inner {
                     Ok(response) => return Ok((conn, response)),
                     Err(mut error) => match error.take_message() {
                         Some(unsent) => {
-                            request = Box::new(unsent);
+                            *request = unsent;
                             continue;
                         }
                         None => error.into_error(),
