@@ -73,11 +73,17 @@ fn a_bad_revision_is_rolled_back_under_load() {
     let shown = platform.mayfly(&["describe", "breaks"]).ok();
     assert!(shown.stdout.contains("live: revision 2 has 20 % for 1h (step 1 of 2)"), "{shown:?}");
 
+    let metrics = || platform.admin().get("/metrics").ok().text();
+    let weight = "mayfly_canary_weight{function=\"breaks\",alias=\"live\"} 20\n";
+    eventually(SOON, "the metric of its share", || metrics().contains(weight));
+
     let back = || live(&platform, "breaks")["targets"] == json!([{"revision": 1, "weight": 100}]);
     let [(old, old_failed), (new, new_failed)] = call_until(&platform, "/breaks", back);
     assert!(back(), "it is not rolled back after {new_failed} of {new} failed calls");
     assert!(old > 40 && old_failed == 0, "{old_failed} of {old}");
     assert!(new >= 20 && new == new_failed, "{new_failed} of {new}");
+    assert!(metrics().contains("mayfly_canary_verdicts_total{function=\"breaks\",verdict=\"errors\"} 1\n"));
+    eventually(SOON, "its share is told no more", || !metrics().contains("mayfly_canary_weight{function=\"breaks\""));
     // From here on nobody meets it, and people see why.
     let load = Load::start(&platform.gateway(), "/breaks");
     load.goes_on();

@@ -1,9 +1,12 @@
 //! Moves aliases on to their new revisions by steps, or back, by what calls of both revisions do meanwhile.
 //!
-//! [`judge`] decides on plain data; `registry::canary` writes a turn. What is counted lives in the dispatcher's memory:
+//! [`judge`] decides on plain data; `registry::canary` writes a turn; [`metrics`] tells it in numbers. What is counted lives in the dispatcher's memory:
 //! after a restart a step begins anew, and never ends sooner than it would have.
 
 mod judge;
+mod metrics;
+
+pub use metrics::Metrics;
 
 use crate::{
     Deps,
@@ -47,6 +50,7 @@ pub(crate) struct Watcher {
     logs: Arc<dyn Logs>,
     steps: HashMap<Key, Step>,
     seen: Seen,
+    metrics: Metrics,
 }
 
 type Key = (FunctionName, AliasName);
@@ -64,7 +68,8 @@ impl Watcher {
     pub(crate) fn new(deps: &Deps, seen: Seen) -> Self {
         let (invocations, logs) = (Arc::clone(&deps.invocations), Arc::clone(&deps.logs));
         let canaries = deps.registry.canaries();
-        Self { registry: deps.registry.clone(), canaries, invocations, logs, steps: HashMap::new(), seen }
+        let (registry, metrics) = (deps.registry.clone(), deps.canary_metrics.clone());
+        Self { registry, canaries, invocations, logs, steps: HashMap::new(), seen, metrics }
     }
 
     /// Looks until `shutdown`.
@@ -74,9 +79,11 @@ impl Watcher {
         loop {
             tokio::select! {
                 _ = looks.tick() => self.look().await,
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
             }
         }
+        // Whoever decides next tells where they stand.
+        self.metrics.keep(|_, _| false);
     }
 
     async fn look(&mut self) {
@@ -86,12 +93,17 @@ impl Watcher {
         };
         self.steps.retain(|(name, alias), _| is_there(name, alias));
         self.seen.0.lock().retain(|(name, alias), _| is_there(name, alias));
+        self.metrics.keep(is_there);
         for stored in under_way {
             let Some(rollout) = &stored.value.canary else { continue };
             let window = self.window(&stored.value, rollout);
             let key = (stored.value.function.clone(), stored.value.name.clone());
             self.seen.0.lock().insert(key, window.to_string());
-            let (turn, why) = match judge(&window, rollout.lasts().duration(), &rollout.plan) {
+            let lasts = rollout.lasts().duration();
+            let verdict = judge(&window, lasts, &rollout.plan);
+            let waits = verdict == Verdict::Stay && window.lasted >= lasts;
+            self.metrics.looked(&stored.value, rollout, verdict, waits);
+            let (turn, why) = match verdict {
                 Verdict::Stay => continue,
                 Verdict::On => (Turn::On, window.to_string()),
                 Verdict::Back(reason) => (Turn::Back, format!("{reason}; {window}")),

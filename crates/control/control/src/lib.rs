@@ -18,5 +18,6 @@ mod api;
 mod serve;
 mod service;
 
+pub use canary::Metrics as CanaryMetrics;
 pub use registry::{Registry, Release, Verdict};
 pub use service::{Deps, Options, Service};

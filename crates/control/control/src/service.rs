@@ -44,6 +44,8 @@ pub struct Deps {
     pub logs: Arc<dyn Logs>,
     pub invocations: Arc<dyn Invocations>,
     pub toolchain: Toolchain,
+    /// Registered once, however often this plane begins anew.
+    pub canary_metrics: canary::Metrics,
 }
 
 /// The control plane, ready to serve.

@@ -30,6 +30,7 @@ pub(super) struct Roles {
     pub(super) logs: Arc<dyn Logs>,
     pub(super) invocations: Arc<dyn Invocations>,
     pub(super) toolchain: Toolchain,
+    pub(super) canary_metrics: control::CanaryMetrics,
 }
 
 /// The records, and the right to write them: what a term begins with.
@@ -69,7 +70,7 @@ impl Leader {
     /// # Errors
     /// Where what an earlier term left cannot be cleared away.
     pub(super) async fn begin(&self, office: Office, api: &std::net::TcpListener) -> anyhow::Result<Term> {
-        let Roles { blobs, invoke, scaler, host, logs, invocations, toolchain } = &self.roles;
+        let Roles { blobs, invoke, scaler, host, logs, invocations, toolchain, canary_metrics } = &self.roles;
         let deps = control::Deps {
             registry: office.registry,
             blobs: Arc::clone(blobs),
@@ -79,6 +80,7 @@ impl Leader {
             logs: Arc::clone(logs),
             invocations: Arc::clone(invocations),
             toolchain: toolchain.clone(),
+            canary_metrics: canary_metrics.clone(),
         };
         let service = control::Service::new(self.options.clone(), deps).await?;
         let listener = TcpListener::from_std(api.try_clone()?)?;

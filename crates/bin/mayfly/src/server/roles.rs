@@ -111,6 +111,7 @@ impl Roles {
                 logs: Arc::new(agent),
                 invocations: Arc::new(dispatcher),
                 toolchain,
+                canary_metrics: control::CanaryMetrics::register(&metrics),
             },
         };
         let (ready, is_ready) = watch::channel(true);

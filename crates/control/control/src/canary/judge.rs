@@ -33,6 +33,20 @@ pub(super) enum Verdict {
     Back(Reason),
 }
 
+impl Verdict {
+    /// All of [`Verdict::as_str`].
+    pub(super) const WORDS: [&'static str; 4] = ["stay", "on", "errors", "slower"];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stay => "stay",
+            Self::On => "on",
+            Self::Back(Reason::Errors) => "errors",
+            Self::Back(Reason::Slower { .. }) => "slower",
+        }
+    }
+}
+
 /// Why a revision is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {

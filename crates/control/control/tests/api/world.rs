@@ -79,6 +79,7 @@ impl World {
             logs: Arc::clone(&logs) as _,
             invocations: Arc::clone(&invocations) as _,
             toolchain: Toolchain::within([], false),
+            canary_metrics: Default::default(),
         };
         let options = Options {
             token: TOKEN.to_owned(),
