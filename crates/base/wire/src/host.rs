@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
-use types::{Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView, scaling::Scaling};
+use types::{AliasName, Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView, scaling::Scaling};
 
 /// The way to one ready instance: implemented by `agent`, one kind per contract.
 pub trait Link: Send + Sync {
@@ -154,11 +154,12 @@ pub trait Demand: Send + Sync {
 
 /// What control asks of `fleet`.
 pub trait Scaler: Send + Sync {
-    /// At least one ready instance, started if there is none: the probe before an alias moves.
+    /// Before an alias moves: a ready instance, started if there is none, and then as many as the share of the alias's calls
+    /// takes, as far as they are ready within a limit of time.
     ///
     /// # Errors
     /// Those of [`Host::start`].
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>>;
+    fn ensure(&self, revision: Arc<Revision>, share: Share) -> BoxFuture<'_, Result<Ensured, Fault>>;
 
     /// The last decision on each revision of a function, with what it was made from.
     fn explain(&self, function: &FunctionName) -> Vec<Scaling> {
@@ -167,11 +168,21 @@ pub trait Scaler: Send + Sync {
     }
 }
 
+/// What part of an alias's calls a revision is to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    pub alias: AliasName,
+    pub percent: u8,
+}
+
 /// A revision that has a ready instance.
 pub struct Ensured {
     /// Of the start that it took; empty where an instance was there.
     pub phases: Vec<(&'static str, Duration)>,
-    /// Keeps the instance without traffic until the alias has moved, or will not move.
+    /// Instances that are ready, and those that the share takes: fewer are ready where the time was over.
+    pub ready: u32,
+    pub wanted: u32,
+    /// Keeps the instances without traffic until the alias has moved, or will not move.
     pub hold: Hold,
 }
 

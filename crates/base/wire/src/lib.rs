@@ -20,7 +20,7 @@ pub use admitted::{Authorizer, Matched};
 pub use body::{Body, BodyError};
 pub use call::{Call, CallInfo, Caller, Deferred, End, Invoke, Lease, Permit, Shape};
 pub use host::{
-    Demand, Directory, Ensured, Exit, Hold, Host, InstanceLoad, Link, Load, Refusal, Scaler, Started, Stop,
+    Demand, Directory, Ensured, Exit, Hold, Host, InstanceLoad, Link, Load, Refusal, Scaler, Share, Started, Stop,
 };
 pub use record::{Artifacts, Invocations, LogFilter, Logs, TOOK_CLASSES, Tally};
 pub use snapshot::{FunctionView, Snapshot, Snapshots, Target, Weighted};

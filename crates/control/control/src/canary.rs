@@ -20,9 +20,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use types::{Alias, AliasName, FunctionName, RevisionId, Timestamp, canary::Rollout};
-use wire::{Invocations, Logs, Tally};
+use wire::{Ensured, Invocations, Logs, Scaler, Share, Tally};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,6 +49,9 @@ pub(crate) struct Watcher {
     canaries: Canaries,
     invocations: Arc<dyn Invocations>,
     logs: Arc<dyn Logs>,
+    scaler: Arc<dyn Scaler>,
+    /// The next step's instances, as long as they start; by the step that was under way then.
+    ahead: HashMap<Key, (Timestamp, JoinHandle<Option<Ensured>>)>,
     steps: HashMap<Key, Step>,
     seen: Seen,
     metrics: Metrics,
@@ -68,8 +72,17 @@ impl Watcher {
     pub(crate) fn new(deps: &Deps, seen: Seen) -> Self {
         let (invocations, logs) = (Arc::clone(&deps.invocations), Arc::clone(&deps.logs));
         let canaries = deps.registry.canaries();
-        let (registry, metrics) = (deps.registry.clone(), deps.canary_metrics.clone());
-        Self { registry, canaries, invocations, logs, steps: HashMap::new(), seen, metrics }
+        Self {
+            registry: deps.registry.clone(),
+            canaries,
+            invocations,
+            logs,
+            scaler: Arc::clone(&deps.scaler),
+            ahead: HashMap::new(),
+            steps: HashMap::new(),
+            seen,
+            metrics: deps.canary_metrics.clone(),
+        }
     }
 
     /// Looks until `shutdown`.
@@ -92,6 +105,7 @@ impl Watcher {
             under_way.iter().any(|stored| stored.value.function == *name && stored.value.name == *alias)
         };
         self.steps.retain(|(name, alias), _| is_there(name, alias));
+        self.ahead.retain(|(name, alias), _| is_there(name, alias));
         self.seen.0.lock().retain(|(name, alias), _| is_there(name, alias));
         self.metrics.keep(is_there);
         for stored in under_way {
@@ -108,6 +122,11 @@ impl Watcher {
                 Verdict::On => (Turn::On, window.to_string()),
                 Verdict::Back(reason) => (Turn::Back, format!("{reason}; {window}")),
             };
+            // Back is never waited for: what fails is left at once, and what is missing starts meanwhile.
+            let prepared = self.prepared(&stored.value, rollout, turn).await;
+            if let (Turn::On, None) = (turn, &prepared) {
+                continue;
+            }
             self.turn(&stored, turn, &why).await;
         }
     }
@@ -126,6 +145,36 @@ impl Watcher {
             *step = fresh();
         }
         Window { old: old.since(&step.old), new: new.since(&step.new), lasted: now - step.began }
+    }
+
+    /// The instances for what comes after `turn`; `None` as long as they start.
+    async fn prepared(&mut self, alias: &Alias, rollout: &Rollout, turn: Turn) -> Option<Ensured> {
+        let next = rollout.next(rollout.since).map_or(100, |next| next.weight());
+        let (number, percent) = match turn {
+            Turn::On => (rollout.to, next),
+            Turn::Back => (rollout.from, 100),
+        };
+        let key = (alias.function.clone(), alias.name.clone());
+        let (since, ahead) = match self.ahead.remove(&key) {
+            Some((since, ahead)) if since == rollout.since && turn == Turn::On => (since, ahead),
+            _ => (rollout.since, tokio::spawn(self.ensure(alias, number, percent))),
+        };
+        if turn == Turn::On && !ahead.is_finished() {
+            self.ahead.insert(key, (since, ahead));
+            return None;
+        }
+        match turn {
+            Turn::On => ahead.await.ok().flatten(),
+            Turn::Back => None,
+        }
+    }
+
+    /// The instances for a share of the calls, as a task of its own; `None` where there is none to be had.
+    fn ensure(&self, alias: &Alias, number: u32, percent: u8) -> impl Future<Output = Option<Ensured>> + use<> {
+        let id = RevisionId { function: alias.function.clone(), number };
+        let (revision, scaler) = (self.registry.revision(&id), Arc::clone(&self.scaler));
+        let share = Share { alias: alias.name.clone(), percent };
+        async move { scaler.ensure(Arc::new(revision.ok()?), share).await.ok() }
     }
 
     /// A turn that cannot be written is taken again at the next look, if it still is right then.

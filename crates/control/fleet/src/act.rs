@@ -1,13 +1,17 @@
 //! What follows from a decision: instances are started, drained and ended, each in a task of its own.
 
-use crate::{Fleet, track::Track};
+use crate::{Fleet, track::Track, turns::Purpose};
 use chassis::{clock, task};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 use types::{Code, Fault, InstanceId, Revision};
-use wire::{Ensured, Hold, Load, Started, Stop};
+use wire::{Ensured, Hold, Load, Share, Started, Stop};
 
 /// Longest drain of an instance on top of its revision's longest call.
 const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+/// The phases of a start.
+type Begun = Result<Vec<(&'static str, Duration)>, Fault>;
 
 fn stopping() -> Fault {
     Fault::new(Code::ShuttingDown, "the platform is stopping")
@@ -15,18 +19,36 @@ fn stopping() -> Fault {
 
 impl Fleet {
     /// Starts one instance in the background.
-    pub(crate) fn start(&self, revision: &Arc<Revision>) {
-        self.track(revision, |track| track.starting += 1);
-        let (fleet, revision) = (self.clone(), Arc::clone(revision));
-        task::spawn("start an instance", async move {
-            // Its fault has been told to whoever waits.
-            let _ = fleet.start_now(&revision).await;
-        });
+    pub(crate) fn start(&self, revision: &Arc<Revision>) -> oneshot::Receiver<Begun> {
+        self.start_for(revision, Purpose::Scale)
     }
 
-    /// Starts one instance that was counted as starting.
-    async fn start_now(&self, revision: &Arc<Revision>) -> Result<Vec<(&'static str, Duration)>, Fault> {
-        let _place = self.0.starts.acquire().await.map_err(Fault::internal)?;
+    /// In a task of its own: who drops the result does not tear the start in half. Its fault is told to whoever waits.
+    fn start_for(&self, revision: &Arc<Revision>, purpose: Purpose) -> oneshot::Receiver<Begun> {
+        self.track(revision, |track| track.starting += 1);
+        let place = self.0.starts.place(&revision.id, purpose);
+        let (fleet, revision) = (self.clone(), Arc::clone(revision));
+        let (begun, end) = oneshot::channel();
+        task::spawn("start an instance", async move {
+            // `None`: `Fleet::give_up` has taken it off what is starting.
+            if let Some(place) = place.await {
+                let started = fleet.start_now(&revision).await;
+                drop(place);
+                let _ = begun.send(started);
+            }
+        });
+        end
+    }
+
+    /// Gives up to `count` starts up that still wait for their turn; says how many.
+    pub(crate) fn give_up(&self, revision: &Revision, track: &mut Track, count: u32) -> u32 {
+        let given_up = self.0.starts.give_up(&revision.id, count);
+        track.starting -= given_up;
+        given_up
+    }
+
+    /// Starts one instance that was counted as starting, and has its place.
+    async fn start_now(&self, revision: &Arc<Revision>) -> Begun {
         let mut started = match self.0.stopping.is_cancelled() {
             true => Err(stopping()),
             false => self.0.host.start(Arc::clone(revision)).await,
@@ -48,6 +70,7 @@ impl Fleet {
                 Err(fault) => track.failed(fault, clock::now()),
             }
         });
+        self.0.news.notify_waiters();
         match started {
             Ok(started) => {
                 tracing::info!(revision = %revision.id, instance = %started.id, "started");
@@ -75,21 +98,25 @@ impl Fleet {
         });
     }
 
-    /// One ready instance of the revision: the probe before an alias moves.
-    pub(crate) async fn ensure_one(&self, revision: &Arc<Revision>) -> Result<Ensured, Fault> {
-        let hold = self.hold(revision);
-        let own = self.0.directory.load_of(&revision.id);
-        if own.is_some_and(|load| load.instances.iter().any(|instance| !instance.draining)) {
-            return Ok(Ensured { phases: Vec::new(), hold });
-        }
-        self.track(revision, |track| track.starting += 1);
-        Ok(Ensured { phases: self.start_now(revision).await?, hold })
+    /// A ready instance of the revision, the probe before an alias moves, and then as many as its share of the calls takes.
+    pub(crate) async fn ensure_share(&self, revision: &Arc<Revision>, share: &Share) -> Result<Ensured, Fault> {
+        let wanted = self.for_share(revision, share);
+        let hold = self.hold(revision, wanted);
+        let phases = match self.ready(&revision.id) {
+            0 => self.start_for(revision, Purpose::Probe).await.map_err(Fault::internal)??,
+            _ => Vec::new(),
+        };
+        // The others are started by a look, which sees what is held.
+        self.nudge_now(revision);
+        let ready = self.until_ready(revision, wanted, self.0.options.settle).await;
+        Ok(Ensured { phases, ready, wanted, hold })
     }
 
-    fn hold(&self, revision: &Arc<Revision>) -> Hold {
-        self.track(revision, Track::hold);
+    /// Keeps so many instances, and has those that are missing started.
+    pub(crate) fn hold(&self, revision: &Arc<Revision>, instances: u32) -> Hold {
+        self.track(revision, |track| track.hold(instances));
         let (fleet, revision) = (self.clone(), Arc::clone(revision));
-        Hold::new(move || fleet.track(&revision, Track::let_go))
+        Hold::new(move || fleet.track(&revision, |track| track.let_go(instances, clock::now())))
     }
 
     /// Drains and ends `count` instances, the least useful first.

@@ -33,7 +33,7 @@ impl Fleet {
         match order.failing {
             // It has just failed to start: who waits is told so, at once.
             Some(fault) => self.0.directory.fail(&load.revision.id, &fault),
-            None => (0..order.start).for_each(|_| self.start(&load.revision)),
+            None => (0..order.start).for_each(|_| drop(self.start(&load.revision))),
         }
         if order.retire > 0 {
             self.retire(load, order.retire as usize);
@@ -53,11 +53,13 @@ impl Fleet {
         let facts = self.facts(load, track, predicted, is_live, view);
         let decision = decide(&facts, &policy);
         let delay = load.revision.spec.scale.down_delay.map_or(DOWN_DELAY, types::Millis::duration).as_secs();
+        // What a change holds is held on for the delay, until its traffic has come.
+        let lasting = decision.lasting.max(track.floor());
         let held = match facts.used_lately || decision.asked > 0 {
             true => {
                 // Held for its own second only: a peak of chance is not paid for over the whole delay.
                 let crowd = track.crowd.most(second, decision.asked, 0);
-                track.held.most(second, decision.lasting, delay).max(crowd)
+                track.held.most(second, lasting, delay).max(crowd)
             }
             // Idle for longer than it is to stay: nothing holds it any more.
             false => {
@@ -77,6 +79,10 @@ impl Fleet {
         match &mut track.verdict {
             Some(last) => **last = verdict,
             none => *none = Some(Box::new(verdict)),
+        }
+        let excess = (facts.ready + facts.starting).saturating_sub(wanted);
+        if view.tick && excess > 0 {
+            self.give_up(&load.revision, track, excess.min(facts.starting));
         }
         Order {
             start,
@@ -165,4 +171,9 @@ impl Fleet {
         all.sort_by_key(|scaling| std::cmp::Reverse(scaling.revision.number));
         all
     }
+}
+
+/// Calls that somebody waits for, with an instance or without.
+pub(crate) fn busy(load: &Load) -> u32 {
+    in_flight(load) + load.waiting.saturating_sub(load.deferred)
 }

@@ -14,12 +14,16 @@ mod cpu;
 pub mod decide;
 mod explain;
 pub mod growth;
+mod heir;
 mod hold;
 mod judge;
 pub mod predict;
+mod share;
 mod staffing;
+mod starts;
 mod steady;
 mod track;
+mod turns;
 mod usual;
 pub mod window;
 
@@ -34,18 +38,21 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{Notify, Semaphore};
+use starts::Starts;
+use tokio::sync::Notify;
 use track::Track;
 use types::{Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, scaling::Scaling};
-use wire::{Activity, BoxFuture, Demand, Directory, Ensured, Host, Load, Scaler, Snapshot, Snapshots};
+use wire::{Activity, BoxFuture, Demand, Directory, Ensured, Host, Load, Scaler, Share, Snapshot, Snapshots};
 
 /// The fleet's limits.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Between two looks without a reason.
     pub tick: Duration,
-    /// Instances that start at once on this host.
+    /// Instances that start at once on this host, probes not counted: `turns` says whose.
     pub starts_max: usize,
+    /// Longest wait for the instances of a share of calls, after the first one, before an alias moves.
+    pub settle: Duration,
     /// A revision that no alias points to keeps idle instances for this long: a rollback finds them.
     pub retire_after: Duration,
     /// How fast a revision may gain instances.
@@ -58,6 +65,8 @@ pub struct Options {
     pub cores: u32,
     /// Where the demand of the last days is kept over a restart; `None` forgets it.
     pub history: Option<PathBuf>,
+    /// Where a platform that is taken over leaves word for its heir; `None` leaves none.
+    pub will: Option<PathBuf>,
     /// The calendar's clock.
     pub wall: fn() -> Timestamp,
 }
@@ -68,12 +77,14 @@ impl Default for Options {
         Self {
             tick: Duration::from_secs(1),
             starts_max: cores * 8,
+            settle: Duration::from_secs(30),
             retire_after: Duration::from_secs(30),
             growth: Growth::default(),
             growth_host: Growth { starts: 2000, ..Growth::default() },
             drain: Duration::from_secs(10),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             history: None,
+            will: None,
             wall: || Timestamp::from(SystemTime::now()),
         }
     }
@@ -102,7 +113,9 @@ struct Inner {
     /// Revisions whose calls wait, or whose instance is gone: looked at before the next tick.
     nudged: Mutex<HashMap<RevisionId, Arc<Revision>>>,
     wake: Notify,
-    starts: Semaphore,
+    starts: Starts,
+    /// A start has ended, either way.
+    news: Notify,
     /// What is left of the host's growth.
     budget: Mutex<Budget>,
     /// Nothing starts any more.
@@ -130,7 +143,7 @@ impl View<'_> {
 
 impl Fleet {
     pub fn new(options: Options, host: Arc<dyn Host>, directory: Arc<dyn Directory>, snapshots: Snapshots) -> Self {
-        let starts = Semaphore::new(options.starts_max);
+        let starts = Starts::new(options.starts_max);
         let budget = Mutex::new(Budget::new(options.growth_host, clock::now()));
         let book = Mutex::new(Book::open(options.history.clone()));
         Self(Arc::new(Inner {
@@ -146,6 +159,7 @@ impl Fleet {
             wake: Notify::new(),
             starts,
             budget,
+            news: Notify::new(),
             stopping: Shutdown::new(),
         }))
     }
@@ -186,6 +200,7 @@ impl Fleet {
         }
         // Before the instances are listed: one that becomes ready later finds it, and is ended by who started it.
         self.0.stopping.cancel();
+        self.0.news.notify_waiters();
         self.stop_all().await;
         self.save().await;
     }
@@ -292,8 +307,8 @@ impl Demand for Fleet {
 }
 
 impl Scaler for Fleet {
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>> {
-        Box::pin(async move { self.ensure_one(&revision).await })
+    fn ensure(&self, revision: Arc<Revision>, share: Share) -> BoxFuture<'_, Result<Ensured, Fault>> {
+        Box::pin(async move { self.ensure_share(&revision, &share).await })
     }
 
     fn explain(&self, function: &FunctionName) -> Vec<Scaling> {

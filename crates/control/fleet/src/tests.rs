@@ -47,6 +47,12 @@ struct State {
     /// So many of the next starts are lost as soon as they are made.
     stillborn: u32,
     told: Vec<Fault>,
+    /// Starts of these never end.
+    hangs: HashSet<FunctionName>,
+    /// Revisions beside the one of these tests: theirs are idle.
+    others: HashMap<RevisionId, (Arc<Revision>, Vec<InstanceId>)>,
+    /// Where the heir reads.
+    will: Option<PathBuf>,
 }
 
 impl World {
@@ -61,13 +67,16 @@ impl World {
 }
 
 impl Host for World {
-    fn start(&self, _: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>> {
-        Box::pin(async {
+    fn start(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Started, Fault>> {
+        Box::pin(async move {
             tokio::task::yield_now().await;
             let gate = self.with(|state| {
                 state.starts += 1;
                 state.gate.clone()
             });
+            if self.with(|state| state.hangs.contains(&revision.id.function)) {
+                std::future::pending::<()>().await;
+            }
             if let Some(gate) = gate {
                 gate.acquire().await.unwrap().forget();
             }
@@ -113,8 +122,12 @@ struct Listing {
 }
 
 impl Directory for Listing {
-    fn add(&self, _: &Arc<Revision>, started: &Started) {
+    fn add(&self, revision: &Arc<Revision>, started: &Started) {
         self.world.with(|state| {
+            if revision.id != self.revision.id {
+                let other = state.others.entry(revision.id.clone()).or_insert((Arc::clone(revision), Vec::new()));
+                return other.1.push(started.id);
+            }
             state.listed.push(started.id);
             (state.waiting, state.deferred) = (0, 0);
         });
@@ -126,7 +139,10 @@ impl Directory for Listing {
     }
 
     fn remove(&self, id: InstanceId) {
-        self.world.with(|state| state.listed.retain(|listed| *listed != id));
+        self.world.with(|state| {
+            state.listed.retain(|listed| *listed != id);
+            state.others.values_mut().for_each(|(_, listed)| listed.retain(|listed| *listed != id));
+        });
     }
 
     fn fail(&self, _: &RevisionId, fault: &Fault) {
@@ -137,11 +153,29 @@ impl Directory for Listing {
     }
 
     fn load(&self) -> Vec<Load> {
-        self.load_of(&self.revision.id).into_iter().collect()
+        let others: Vec<RevisionId> = self.world.with(|state| state.others.keys().cloned().collect());
+        [self.revision.id.clone()].iter().chain(&others).filter_map(|id| self.load_of(id)).collect()
     }
 
-    fn load_of(&self, _: &RevisionId) -> Option<Load> {
+    fn load_of(&self, id: &RevisionId) -> Option<Load> {
         self.world.with(|state| {
+            if *id != self.revision.id {
+                let (revision, listed) = state.others.get(id).filter(|(_, listed)| !listed.is_empty())?;
+                let idle = |id: &InstanceId| InstanceLoad {
+                    id: *id,
+                    in_flight: 0,
+                    idle_since: Some(Instant::now()),
+                    draining: state.drained.contains(id),
+                };
+                return Some(Load {
+                    revision: Arc::clone(revision),
+                    waiting: 0,
+                    deferred: 0,
+                    peak: 0,
+                    activity: Activity::default(),
+                    instances: listed.iter().map(idle).collect(),
+                });
+            }
             if state.listed.is_empty() && state.waiting == 0 {
                 return None;
             }
@@ -186,7 +220,14 @@ impl House {
     fn on(world: Arc<World>, revision: Arc<Revision>) -> Self {
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot(&revision)));
         let directory = Arc::new(Listing { world: Arc::clone(&world), revision: Arc::clone(&revision) });
-        let options = Options { tick: Duration::from_millis(5), retire_after: Duration::ZERO, ..Options::default() };
+        let options = Options {
+            tick: Duration::from_millis(5),
+            retire_after: Duration::ZERO,
+            starts_max: 8,
+            settle: Duration::from_millis(500),
+            will: world.with(|state| state.will.clone()),
+            ..Options::default()
+        };
         let fleet = Fleet::new(options, Arc::clone(&world) as Arc<dyn Host>, directory, receiver);
         let shutdown = Shutdown::new();
         let running = tokio::spawn(fleet.clone().run(shutdown.clone()));
@@ -218,6 +259,11 @@ impl House {
         self.shutdown.cancel();
         self.running.await.unwrap();
     }
+}
+
+/// All calls of `live`.
+fn all() -> Share {
+    Share { alias: "live".parse().unwrap(), percent: 100 }
 }
 
 fn snapshot(revision: &Arc<Revision>) -> Snapshot {
@@ -331,10 +377,10 @@ async fn an_instance_that_overran_is_killed() {
 async fn the_probe_starts_one_and_keeps_it_until_the_alias_moves() {
     let house = House::new("[scale]\nidle='1ms'");
     house.snapshots.send_replace(Arc::new(Snapshot::default()));
-    let first = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
+    let first = house.fleet.ensure(Arc::clone(&house.revision), all()).await.unwrap();
     assert_eq!(first.phases[0].0, "load");
     house.still("it is held, though no alias points to it", |state| state.listed.len() == 1).await;
-    let second = house.fleet.ensure(Arc::clone(&house.revision)).await.unwrap();
+    let second = house.fleet.ensure(Arc::clone(&house.revision), all()).await.unwrap();
     assert!(second.phases.is_empty(), "it is there already");
     house.snapshots.send_replace(Arc::new(snapshot(&house.revision)));
     drop(first);
@@ -344,7 +390,7 @@ async fn the_probe_starts_one_and_keeps_it_until_the_alias_moves() {
 
     let fault = Fault::new(Code::StartFailed, "status 1");
     house.world.with(|state| state.start_fault = Some(fault.clone()));
-    assert_eq!(house.fleet.ensure(Arc::clone(&house.revision)).await.map(|_| ()).unwrap_err(), fault);
+    assert_eq!(house.fleet.ensure(Arc::clone(&house.revision), all()).await.map(|_| ()).unwrap_err(), fault);
     house.stop().await;
 }
 
@@ -470,4 +516,103 @@ async fn a_new_fleet_over_running_instances_starts_and_kills_none() {
     let again = House::on(Arc::clone(&house.world), Arc::clone(&house.revision));
     again.still("what serves goes on serving", |state| state.starts == 2 && state.stopped.is_empty()).await;
     again.stop().await;
+}
+
+fn other(name: &str, number: u32, extra: &str) -> Arc<Revision> {
+    let mut revision = Arc::unwrap_or_clone(wire::sample::revision(name, extra).unwrap());
+    revision.id.number = number;
+    Arc::new(revision)
+}
+
+fn starting(house: &House) -> u32 {
+    house.fleet.0.tracks.lock()[&house.revision.id].starting
+}
+
+#[tokio::test]
+async fn starts_that_hang_keep_nobody_out_and_are_given_up() {
+    let house = House::new("[scale]\nmax=50");
+    house.world.with(|state| state.hangs.insert("hello".parse().unwrap()));
+    house.ask(40);
+    house.until("half of the places", |state| state.starts == 4).await;
+    house.still("and no more", |state| state.starts == 4).await;
+    assert_eq!(starting(&house), 40, "the others wait for their turn");
+    for number in 1..=10 {
+        let started = house.fleet.start(&other("second", number, "")).await;
+        assert!(started.unwrap().is_ok(), "another function starts as if it were alone");
+    }
+    let probed = house.fleet.ensure(other("third", 1, ""), all()).await.unwrap();
+    assert_eq!((probed.ready, probed.wanted), (1, 1));
+    // The callers are gone.
+    house.world.with(|state| state.waiting = 0);
+    house.fleet.nudge(&house.revision);
+    house.world.with(|state| state.listed.push(InstanceId::random()));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while starting(&house) != 4 {
+        assert!(Instant::now() < deadline, "{} are starting: what waits is not given up", starting(&house));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    house.still("what hangs still hangs, alone", |state| state.starts == 4 + 10 + 1).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_of_the_calls_has_its_instances_before_it_has_the_calls() {
+    let house = House::new("[scale]\ntarget=100");
+    house.ask(6);
+    house.until("six for six", |state| state.listed.len() == 6).await;
+    house.world.with(|state| state.in_flight = 6);
+    let (second, third) = (other("hello", 2, "[scale]\ntarget=100"), other("hello", 3, "[scale]\ntarget=100"));
+    let tenth = Share { percent: 10, ..all() };
+    let step = house.fleet.ensure(Arc::clone(&second), tenth).await.unwrap();
+    assert_eq!((step.ready, step.wanted), (1, 1));
+    let moved = house.fleet.ensure(Arc::clone(&second), all()).await.unwrap();
+    assert_eq!((moved.ready, moved.wanted, house.fleet.ready(&second.id)), (6, 6, 6));
+    house.still("they are held without a call", |state| state.others[&second.id].1.len() == 6).await;
+    drop((step, moved));
+    house.still("and on until their calls have come", |state| state.others[&second.id].1.len() == 6).await;
+
+    // No room for all: the move is not kept waiting, and is told.
+    let room = house.world.with(|state| state.running.len()) + 2;
+    house.world.with(|state| state.room = Some(room));
+    let short = house.fleet.ensure(Arc::clone(&third), all()).await.unwrap();
+    assert!((1..=2).contains(&short.ready) && short.wanted == 6, "{} of {}", short.ready, short.wanted);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_move_waits_no_longer_than_it_may() {
+    let house = House::new("[scale]\ntarget=100");
+    house.ask(3);
+    house.until("three", |state| state.listed.len() == 3).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(1));
+    house.world.with(|state| (state.in_flight, state.gate) = (3, Some(Arc::clone(&gate))));
+    let moved = house.fleet.ensure(other("hello", 2, "[scale]\ntarget=100"), all()).await.unwrap();
+    assert_eq!((moved.ready, moved.wanted), (1, 3), "the others start slowly");
+    gate.add_permits(100);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn an_heir_has_the_instances_before_it_has_the_traffic() {
+    let dir = tempfile::tempdir().unwrap();
+    let will = Some(dir.path().join("fleet/heir.json"));
+    let world = || {
+        let world = Arc::new(World::default());
+        world.with(|state| state.will = will.clone());
+        world
+    };
+    let revision = wire::sample::revision("hello", "[scale]\ntarget=100").unwrap();
+    let old = House::on(world(), Arc::clone(&revision));
+    old.ask(5);
+    old.until("five", |state| state.listed.len() == 5).await;
+    old.world.with(|state| state.in_flight = 5);
+    old.fleet.bequeath().await;
+    let heir = House::on(world(), Arc::clone(&revision));
+    heir.fleet.inherit().await;
+    assert_eq!(heir.world.with(|state| state.listed.len()), 5);
+    heir.still("they are kept until its calls come", |state| state.listed.len() == 5).await;
+    heir.fleet.inherit().await;
+    assert_eq!(heir.world.with(|state| state.starts), 5, "a will is carried out once");
+    old.stop().await;
+    heir.stop().await;
 }

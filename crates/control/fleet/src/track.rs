@@ -30,8 +30,8 @@ pub(crate) struct Track {
     seen: Activity,
     seen_at: Instant,
     start: f32,
-    /// Changes under way that need an instance of it, with or without traffic.
-    holds: u32,
+    /// Changes under way that need so many instances of it each, with or without traffic.
+    holds: Vec<u32>,
     failure: Option<Failure>,
 }
 
@@ -56,7 +56,7 @@ impl Track {
             seen: Activity::default(),
             seen_at: now,
             start: 0.0,
-            holds: 0,
+            holds: Vec::new(),
             failure: None,
         }
     }
@@ -97,16 +97,25 @@ impl Track {
         self.seen_at < now
     }
 
-    pub(crate) fn hold(&mut self) {
-        self.holds += 1;
+    pub(crate) fn hold(&mut self, instances: u32) {
+        self.holds.push(instances);
     }
 
-    pub(crate) fn let_go(&mut self) {
-        self.holds -= 1;
+    /// Its traffic is about to come, or not: it was used until now.
+    pub(crate) fn let_go(&mut self, instances: u32, now: Instant) {
+        if let Some(index) = self.holds.iter().position(|held| *held == instances) {
+            self.holds.swap_remove(index);
+        }
+        self.last_used = self.last_used.max(now);
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.holds > 0
+        !self.holds.is_empty()
+    }
+
+    /// Instances that are held: the most that one change needs.
+    pub(crate) fn floor(&self) -> u32 {
+        self.holds.iter().copied().max().unwrap_or(0)
     }
 
     pub(crate) fn started(&mut self, took: Duration) {

@@ -51,6 +51,10 @@ pub async fn start(options: Options) -> anyhow::Result<Handle> {
     let office = Office::take(&data, picture.clone()).await?;
     let roles = Roles::assemble(&options, &data, picture, token.clone(), gateway_addr).await?;
     let term = roles.leader.begin(office, &listeners.api).await?;
+    if inheritance.is_some() {
+        // The traffic comes with the sockets: what takes it is there first.
+        roles.fleet.inherit().await;
+    }
     let door = Door::open(&door)?;
     let (shutdown, reload) = (Shutdown::new(), roles.gateway.reload());
     let outages = Outages::new(options.rehearse_outages)?;
@@ -86,7 +90,8 @@ impl Roles {
             Dispatcher::new(dispatch::Options { calls_max: options.calls_max, ..Default::default() }, &metrics);
         let directory = Arc::new(dispatcher.clone());
         let history = Some(data.root.join("fleet/history.json"));
-        let fleet_options = fleet::Options { history, ..fleet::Options::default() };
+        let will = Some(data.root.join("fleet/heir.json"));
+        let fleet_options = fleet::Options { history, will, ..fleet::Options::default() };
         let fleet = Fleet::new(fleet_options, Arc::new(agent.clone()), directory, snapshots.clone());
         dispatcher.connect(Arc::new(fleet.clone()));
         dispatcher.tell(Arc::new(agent.clone()));
@@ -132,6 +137,7 @@ impl Roles {
         let Self { gateway, fleet, leader, sandbox, lanes, admin, ready } = self;
         let (instances, admin_stop) = (Shutdown::new(), Shutdown::new());
         let own = listeners.try_clone()?;
+        let decides = fleet.clone();
         let fleet = task::spawn("fleet", outages.frozen(fleet.run(instances.clone())));
         let admin = task::spawn("admin port", admin.run(TcpListener::from_std(own.admin)?, admin_stop.clone()));
         let (calls, on) = (shutdown.clone(), Arc::clone(&lanes));
@@ -143,7 +149,7 @@ impl Roles {
         let mut term = Some(term);
         let mut served = None;
         tokio::select! {
-            () = lead(&leader, &mut term, door, outages, &listeners) => admin_stop.cancel(),
+            () = lead(&leader, &decides, &mut term, door, outages, &listeners) => admin_stop.cancel(),
             () = shutdown.cancelled() => hurry.cancel(),
             ended = &mut gateway => served = Some(ended),
         }
@@ -172,7 +178,14 @@ impl Roles {
 }
 
 /// Decides until an heir serves. `term` is `None` then, and while nobody decides.
-async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, mut outages: Outages, listeners: &Listeners) {
+async fn lead(
+    leader: &Leader,
+    fleet: &Fleet,
+    term: &mut Option<Term>,
+    mut door: Door,
+    mut outages: Outages,
+    listeners: &Listeners,
+) {
     loop {
         let heir = tokio::select! {
             heir = door.knock() => heir,
@@ -187,6 +200,7 @@ async fn lead(leader: &Leader, term: &mut Option<Term>, mut door: Door, mut outa
         };
         tracing::info!("another process takes over");
         end(term).await;
+        fleet.bequeath().await;
         match heir.hand_over(listeners).await {
             Ok(()) => return,
             Err(error) => {

@@ -15,7 +15,7 @@ use types::{
     fault::Problem,
     record::Target,
 };
-use wire::Ensured;
+use wire::{Ensured, Share};
 
 /// A rollback that meets this many other moves of the alias is given up.
 const ROLLBACKS_MAX: usize = 4;
@@ -73,7 +73,7 @@ pub(crate) async fn update(
     let to = Move { targets, step: Step::Forward, canary };
     let moved = apart(state, move |state| async move {
         state.deps.registry.check_move(&name, &alias, &to, precondition)?;
-        let _held = ensure(&state, &name, &to.targets).await?;
+        let _held = ensure(&state, &name, &alias, &to).await?;
         state.deps.registry.move_alias(&name, &alias, &to, precondition).await
     });
     let Stored { value, version } = moved.await?;
@@ -128,7 +128,7 @@ async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Resul
         };
         let targets = vec![Target { revision: number, weight: 100 }];
         let to = Move { targets, step: Step::Back(number), canary: None };
-        let _held = ensure(state, name, &to.targets).await?;
+        let _held = ensure(state, name, &live, &to).await?;
         match registry.move_alias(name, &live, &to, Precondition::Version(seen)).await {
             // It was moved while the revision started: where it leads back to now is another question.
             Err(fault) if fault.code == Code::PreconditionFailed => {}
@@ -138,17 +138,19 @@ async fn roll_back(state: &State, name: &FunctionName, to: Option<u32>) -> Resul
     Err(Fault::new(Code::Unavailable, format!("`live` of `{name}` is moved all the time by others")))
 }
 
-/// Makes sure that each target has a ready instance before it gets traffic; it is kept as long as the result.
-async fn ensure(state: &State, name: &FunctionName, targets: &[Target]) -> Result<Vec<Ensured>, Fault> {
+/// Makes sure that each target has the instances for its share before it gets that; they are kept as long as the result.
+async fn ensure(state: &State, name: &FunctionName, alias: &AliasName, to: &Move) -> Result<Vec<Ensured>, Fault> {
     // All are looked up before any is started: a typing error starts nothing.
     let find = |target: &Target| {
         let id = RevisionId { function: name.clone(), number: target.revision };
         state.deps.registry.revision(&id).map(Arc::new)
     };
-    let revisions = targets.iter().map(find).collect::<Result<Vec<_>, Fault>>()?;
+    let revisions = to.targets.iter().map(find).collect::<Result<Vec<_>, Fault>>()?;
+    let first = to.canary.as_ref().and_then(|plan| plan.steps.first()).map(|step| step.weight);
     let mut ensured = Vec::new();
-    for revision in revisions {
-        ensured.push(state.deps.scaler.ensure(revision).await?);
+    for (revision, target) in revisions.into_iter().zip(&to.targets) {
+        let share = Share { alias: alias.clone(), percent: first.unwrap_or(target.weight) };
+        ensured.push(state.deps.scaler.ensure(revision, share).await?);
     }
     Ok(ensured)
 }

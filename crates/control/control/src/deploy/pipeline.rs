@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{
-    Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec, TenantName,
+    AliasName, Bytes, Code, Deployment, Digest, Fault, Manifest, Revision, RevisionId, Spec, TenantName,
     canary::Way,
     record::{Route, Stage},
 };
-use wire::{Ensured, Hold};
+use wire::{Ensured, Hold, Share};
 
 struct Attempt<'a> {
     deployer: &'a Arc<Deployer>,
@@ -124,10 +124,11 @@ impl<'a> Attempt<'a> {
             }
         };
         drop((builder, work));
-        let hold = self.probe(verdict.revision()).await?;
+        let canary = self.way.plan(manifest.canary.as_ref());
+        let first = canary.as_ref().and_then(|plan| plan.steps.first());
+        let hold = self.probe(verdict.revision(), first.map_or(100, |step| step.weight)).await?;
         self.deployment.url = Some(self.deployer.url(&name));
         let deployment = self.deployment.clone();
-        let canary = self.way.plan(manifest.canary.as_ref());
         let tenant = self.tenant.clone();
         Ok(Ready { release: Release { verdict, routes, since, tenant, canary, deployment }, _pin: pin, _hold: hold })
     }
@@ -213,16 +214,23 @@ impl<'a> Attempt<'a> {
         Ok((digest, pin))
     }
 
-    /// One instance must start before any traffic is sent to the revision.
-    async fn probe(&mut self, revision: &Arc<Revision>) -> Result<Hold, Fault> {
+    /// One instance must start before any traffic is sent to the revision; as many as `percent` of it takes should.
+    async fn probe(&mut self, revision: &Arc<Revision>, percent: u8) -> Result<Hold, Fault> {
         let began = Instant::now();
         self.log.step(&format!("Starting {}", revision.id));
-        let Ensured { phases, hold } = self.deployer.parts.scaler.ensure(Arc::clone(revision)).await?;
+        let share = Share { alias: AliasName::live(), percent };
+        let ensured = self.deployer.parts.scaler.ensure(Arc::clone(revision), share).await?;
+        let Ensured { phases, ready, wanted, hold } = ensured;
         let phases: Vec<String> =
             phases.iter().map(|(phase, took)| format!("{phase} {:.1} ms", took.as_secs_f64() * 1e3)).collect();
         let took = began.elapsed();
         let detail = if phases.is_empty() { String::new() } else { format!(" ({})", phases.join(", ")) };
         self.log.step(&format!("{} is ready after {:.1} ms{detail}", revision.id, took.as_secs_f64() * 1e3));
+        if ready < wanted {
+            self.log.step(&format!("{ready} of the {wanted} instances that its calls take are ready: it goes on with these"));
+        } else if wanted > 1 {
+            self.log.step(&format!("{ready} instances are ready for its calls"));
+        }
         self.took("start", began);
         Ok(hold)
     }

@@ -11,7 +11,7 @@ use store::{
 use tokio::sync::{mpsc, watch};
 use types::{Event, Fault, FunctionName, InstanceId, Invocation, LogLine, Revision, RevisionId, api::InstanceView};
 use wire::{
-    Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Started, Stop,
+    Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Share, Started, Stop,
     Tally, Target,
 };
 
@@ -37,7 +37,7 @@ impl Default for FakeScaler {
 }
 
 impl Scaler for FakeScaler {
-    fn ensure(&self, revision: Arc<Revision>) -> BoxFuture<'_, Result<Ensured, Fault>> {
+    fn ensure(&self, revision: Arc<Revision>, _: Share) -> BoxFuture<'_, Result<Ensured, Fault>> {
         Box::pin(async move {
             self.ensured.send_modify(|all| all.push(revision.id.clone()));
             let free = self.only.lock().as_ref().is_some_and(|only| *only != revision.id.to_string());
@@ -46,7 +46,7 @@ impl Scaler for FakeScaler {
                 Some(fault) => Err(fault),
                 None => {
                     let phases = vec![("spawn", Duration::from_millis(2)), ("ready", Duration::from_millis(3))];
-                    Ok(Ensured { phases, hold: Hold::default() })
+                    Ok(Ensured { phases, ready: 1, wanted: 1, hold: Hold::default() })
                 }
             }
         })
