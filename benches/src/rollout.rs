@@ -22,14 +22,22 @@ use tokio::{task::JoinSet, time::sleep};
 /// The load of all phases: so many clients, each a call in every pause.
 const CLIENTS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(40);
-/// Functions of the bench: the one that is changed, the one that comes and goes, the one with long calls.
+/// Functions of the bench: the one that is changed, the one that comes and goes, the one with long calls,
+/// the one that has an instance for each call.
 const NAME: &str = "steady";
 const WAVE: &str = "wave";
 const LONG: &str = "long";
+const OWN: &str = "own";
 
 const STEADY: &str = "concurrency = 100\n[scale]\nmin = 1\nmax = 4\n";
 const WAVES: &str = "concurrency = 1\n[scale]\nidle = \"1s\"\nmax = 4\ndown_delay = \"1s\"\n";
 const LONGS: &str = "concurrency = 1\ntimeout = \"2m\"\n[scale]\nidle = \"1s\"\nmax = 8\ndown_delay = \"1s\"\n";
+
+/// Calls that have an instance each, on several at once.
+const OWNS: &str = "concurrency = 1\n[scale]\nmax = 8\n";
+const OWN_CALL: Duration = Duration::from_millis(100);
+const OWN_CLIENTS: usize = 4;
+const OWN_CALLS: usize = 150;
 
 /// What a call of `long` takes: ten seconds more than anything waits on a way down.
 const LONG_CALL: Duration = Duration::from_secs(50);
@@ -47,7 +55,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(90);
 
 type Phase = for<'a> fn(&'a mut Platform) -> Pin<Box<dyn Future<Output = anyhow::Result<Outcome>> + 'a>>;
 
-const PHASES: [(&str, Phase); 7] = [
+const PHASES: [(&str, Phase); 8] = [
     ("deploy", |platform| Box::pin(deploy(platform))),
     ("canary", |platform| Box::pin(canary(platform))),
     ("alias shift", |platform| Box::pin(shift(platform))),
@@ -55,12 +63,13 @@ const PHASES: [(&str, Phase); 7] = [
     ("scale 0 to N to 0", |platform| Box::pin(waves(platform))),
     ("50 s calls at scale-down", |platform| Box::pin(long_calls(platform))),
     ("take-over", |platform| Box::pin(take_over(platform))),
+    ("deploy and take-over of busy exclusive instances", |platform| Box::pin(exclusive(platform))),
 ];
 
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::new("rollout");
     let mut platform = Platform::start(&options.binary)?;
-    for (name, more) in [(NAME, STEADY), (WAVE, WAVES), (LONG, LONGS)] {
+    for (name, more) in [(NAME, STEADY), (WAVE, WAVES), (LONG, LONGS), (OWN, OWNS)] {
         platform.deploy(&folder::server(&platform.place(), name, &[], more)?)?;
     }
     platform.wait_ready(NAME, 1).await?;
@@ -175,6 +184,16 @@ async fn take_over(platform: &mut Platform) -> anyhow::Result<Outcome> {
         outcome.add(all_of(across).await);
     }
     Ok(outcome)
+}
+
+/// Calls that have an instance each move from all instances to as many others: what they wait is the slowest answer.
+async fn exclusive(platform: &mut Platform) -> anyhow::Result<Outcome> {
+    let calls = begin(&platform.gateway()?, OWN, OWN_CLIENTS, OWN_CALLS, OWN_CALL);
+    platform.wait_instances(OWN, SETTLE_MAX, |count| count >= OWN_CLIENTS).await?;
+    let folder = folder::server(&platform.place(), OWN, &[], &format!("{OWNS}[env]\nREVISION = \"next\"\n"))?;
+    platform.cli(&["deploy", &folder.to_string_lossy()]).await?;
+    platform.take_over().await?;
+    Ok(all_of(calls).await)
 }
 
 type Calls = JoinSet<Outcome>;

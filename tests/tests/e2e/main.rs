@@ -18,6 +18,7 @@ mod journey;
 mod kill;
 mod limits;
 mod load;
+mod moves;
 mod outage;
 mod protocol;
 mod races;

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
-use types::{AliasName, Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView, scaling::Scaling};
+use types::{
+    AliasName, Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, api::InstanceView, scaling::Scaling,
+};
 
 /// The way to one ready instance: implemented by `agent`, one kind per contract.
 pub trait Link: Send + Sync {

@@ -4,7 +4,7 @@ use crate::{Fleet, track::Track, turns::Purpose};
 use chassis::{clock, task};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
-use types::{Code, Fault, InstanceId, Revision};
+use types::{Code, Fault, InstanceId, Revision, RevisionId};
 use wire::{Ensured, Hold, Load, Share, Started, Stop};
 
 /// Longest drain of an instance on top of its revision's longest call.
@@ -40,11 +40,9 @@ impl Fleet {
         end
     }
 
-    /// Gives up to `count` starts up that still wait for their turn; says how many.
-    pub(crate) fn give_up(&self, revision: &Revision, track: &mut Track, count: u32) -> u32 {
-        let given_up = self.0.starts.give_up(&revision.id, count);
-        track.starting -= given_up;
-        given_up
+    /// Gives up to `count` starts up that still wait for their turn.
+    pub(crate) fn give_up(&self, revision: &RevisionId, track: &mut Track, count: u32) {
+        track.starting -= self.0.starts.give_up(revision, count);
     }
 
     /// Starts one instance that was counted as starting, and has its place.

@@ -77,7 +77,10 @@ impl Fleet {
         }
         let count = starts.len();
         if tokio::time::timeout(READY_MAX, starts.join_all()).await.is_err() {
-            tracing::warn!(count, "not all instances of the platform before are ready: it is taken over with those that are");
+            tracing::warn!(
+                count,
+                "not all instances of the platform before are ready: it is taken over with those that are"
+            );
         }
         let fleet = self.clone();
         chassis::task::spawn("keep what was inherited", async move {

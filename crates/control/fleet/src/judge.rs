@@ -82,7 +82,7 @@ impl Fleet {
         }
         let excess = (facts.ready + facts.starting).saturating_sub(wanted);
         if view.tick && excess > 0 {
-            self.give_up(&load.revision, track, excess.min(facts.starting));
+            self.give_up(&load.revision.id, track, excess.min(facts.starting));
         }
         Order {
             start,

@@ -32,13 +32,13 @@ use chassis::{Shutdown, clock, task};
 use cpu::Meters;
 use growth::{Budget, Growth};
 use parking_lot::Mutex;
+use starts::Starts;
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use starts::Starts;
 use tokio::sync::Notify;
 use track::Track;
 use types::{Fault, FunctionName, InstanceId, Revision, RevisionId, Timestamp, scaling::Scaling};
@@ -231,8 +231,12 @@ impl Fleet {
     fn quiet(&self, view: &View<'_>) {
         let second = self.second(view.now);
         let mut tracks = self.0.tracks.lock();
-        for track in tracks.values_mut().filter(|track| track.has_not_seen(view.now)) {
+        for (id, track) in tracks.iter_mut().filter(|(_, track)| track.has_not_seen(view.now)) {
             track.see_nothing(second, view.now);
+            if track.starting > 0 && !track.is_held() {
+                // Who waited for it is gone.
+                self.give_up(id, track, track.starting);
+            }
         }
     }
 

@@ -44,7 +44,8 @@ impl Fleet {
                 tokio::pin!(news);
                 // From now on, so that no news between the look and the wait is missed.
                 news.as_mut().enable();
-                let failing = || self.0.tracks.lock().get(&revision.id).and_then(|track| track.failing(chassis::clock::now()));
+                let failing =
+                    || self.0.tracks.lock().get(&revision.id).and_then(|track| track.failing(chassis::clock::now()));
                 if self.ready(&revision.id) >= wanted || failing().is_some() || self.0.stopping.is_cancelled() {
                     return;
                 }

@@ -144,17 +144,64 @@ mod tests {
     fn everybody_has_a_turn() {
         let cases: [(&str, usize, &[(Step, &str)]); 8] = [
             ("alone, it gets half", 8, &[(Ask('a', 20), "aaaa")]),
-            ("others find places", 8, &[(Ask('a', 20), "aaaa"), (Ask('b', 20), "bb"), (Ask('c', 9), "c"), (Ask('d', 1), "d")]),
-            ("hung ones keep nobody out", 8, &[(Ask('a', 20), "aaaa"), (Ask('b', 1), "b"), (Done('b', 1), ""), (Ask('b', 1), "b")]),
+            (
+                "others find places",
+                8,
+                &[(Ask('a', 20), "aaaa"), (Ask('b', 20), "bb"), (Ask('c', 9), "c"), (Ask('d', 1), "d")],
+            ),
+            (
+                "hung ones keep nobody out",
+                8,
+                &[(Ask('a', 20), "aaaa"), (Ask('b', 1), "b"), (Done('b', 1), ""), (Ask('b', 1), "b")],
+            ),
             (
                 "turns, not who came first",
                 2,
-                &[(Ask('a', 3), "a"), (Ask('b', 2), "b"), (Ask('c', 1), ""), (Done('a', 1), "a"), (Done('b', 1), "b"), (Done('a', 1), "c")],
+                &[
+                    (Ask('a', 3), "a"),
+                    (Ask('b', 2), "b"),
+                    (Ask('c', 1), ""),
+                    (Done('a', 1), "a"),
+                    (Done('b', 1), "b"),
+                    (Done('a', 1), "c"),
+                ],
             ),
-            ("a probe is not behind them", 4, &[(Ask('a', 9), "aa"), (Ask('b', 9), "b"), (Ask('c', 9), "c"), (Probe('d'), "d"), (Probe('e'), ""), (Done('c', 1), "e")]),
+            (
+                "a probe is not behind them",
+                4,
+                &[
+                    (Ask('a', 9), "aa"),
+                    (Ask('b', 9), "b"),
+                    (Ask('c', 9), "c"),
+                    (Probe('d'), "d"),
+                    (Probe('e'), ""),
+                    (Done('c', 1), "e"),
+                ],
+            ),
             ("a probe of the one that hangs", 4, &[(Ask('a', 9), "aa"), (Probe('a'), "a")]),
-            ("given up before its turn", 4, &[(Ask('a', 9), "aa"), (GiveUp('a', 5, 5), ""), (GiveUp('a', 9, 2), ""), (Done('a', 2), ""), (Ask('a', 1), "a")]),
-            ("one place at least", 0, &[(Ask('a', 2), "a"), (Ask('b', 1), ""), (Probe('c'), "c"), (Done('c', 1), ""), (Done('a', 1), "b")]),
+            (
+                "given up before its turn",
+                4,
+                &[
+                    (Ask('a', 9), "aa"),
+                    (GiveUp('a', 5, 5), ""),
+                    (GiveUp('a', 9, 2), ""),
+                    (Done('a', 2), ""),
+                    (Ask('a', 1), "a"),
+                ],
+            ),
+            (
+                "one place at least",
+                0,
+                &[
+                    (Ask('a', 2), "a"),
+                    (Ask('b', 1), ""),
+                    (Probe('c'), "c"),
+                    (Done('c', 1), ""),
+                    (Done('a', 1), "a"),
+                    (Done('a', 1), "b"),
+                ],
+            ),
         ];
         for (what, max, steps) in cases {
             let mut turns = Turns::new(max);

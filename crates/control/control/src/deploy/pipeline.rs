@@ -227,7 +227,9 @@ impl<'a> Attempt<'a> {
         let detail = if phases.is_empty() { String::new() } else { format!(" ({})", phases.join(", ")) };
         self.log.step(&format!("{} is ready after {:.1} ms{detail}", revision.id, took.as_secs_f64() * 1e3));
         if ready < wanted {
-            self.log.step(&format!("{ready} of the {wanted} instances that its calls take are ready: it goes on with these"));
+            self.log.step(&format!(
+                "{ready} of the {wanted} instances that its calls take are ready: it goes on with these"
+            ));
         } else if wanted > 1 {
             self.log.step(&format!("{ready} instances are ready for its calls"));
         }

@@ -11,8 +11,8 @@ use store::{
 use tokio::sync::{mpsc, watch};
 use types::{Event, Fault, FunctionName, InstanceId, Invocation, LogLine, Revision, RevisionId, api::InstanceView};
 use wire::{
-    Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Share, Started, Stop,
-    Tally, Target,
+    Body, BoxFuture, Call, Ensured, Hold, Host, Invocations, Invoke, LogFilter, Logs, Scaler, Shape, Share, Started,
+    Stop, Tally, Target,
 };
 
 /// Starts nothing: every revision is ready, unless the test says otherwise.
