@@ -140,9 +140,12 @@ mod tests {
     }
     use Step::{Ask, Done, GiveUp, Probe};
 
+    /// What it shows, how many places, and the steps with those that begin after each.
+    type Case = (&'static str, usize, &'static [(Step, &'static str)]);
+
     #[test]
     fn everybody_has_a_turn() {
-        let cases: [(&str, usize, &[(Step, &str)]); 8] = [
+        let cases: [Case; 8] = [
             ("alone, it gets half", 8, &[(Ask('a', 20), "aaaa")]),
             (
                 "others find places",
