@@ -17,6 +17,7 @@ pub mod growth;
 mod hold;
 mod judge;
 pub mod predict;
+mod share;
 mod staffing;
 mod steady;
 mod track;
