@@ -3,6 +3,7 @@
 use crate::{
     decide::{Decision, Facts, Input, Policy, expected},
     growth::{Scope, Short},
+    parts::Part,
     window::Sums,
 };
 use types::{
@@ -15,6 +16,8 @@ use types::{
 pub(crate) struct Verdict {
     pub(crate) facts: Facts,
     pub(crate) policy: Policy,
+    /// Of the function's traffic, by which its limits are shared.
+    pub(crate) part: Part,
     pub(crate) decision: Decision,
     /// After the delay, before the limits.
     pub(crate) held: u32,
@@ -67,9 +70,13 @@ fn reason(verdict: &Verdict) -> String {
         let unit = if *held == 1 { "instance" } else { "instances" };
         format!("{} asks for {held} {unit}: {}", decision.by.as_str(), measured(decision.by, facts, policy))
     };
+    let part = match verdict.part {
+        Part::Some(weight) => format!(" for {weight} % of the traffic"),
+        Part::Whole | Part::None => String::new(),
+    };
     let why = match wanted.cmp(held) {
-        std::cmp::Ordering::Less => format!("{wanted}, as `max` allows no more; {why}"),
-        std::cmp::Ordering::Greater => format!("{wanted}, as `min` keeps them; {why}"),
+        std::cmp::Ordering::Less => format!("{wanted}, as `max` allows no more{part}; {why}"),
+        std::cmp::Ordering::Greater => format!("{wanted}, as `min` keeps them{part}; {why}"),
         std::cmp::Ordering::Equal => why,
     };
     match &verdict.short {
@@ -143,7 +150,18 @@ mod tests {
     fn verdict(facts: Facts, held: u32, wanted: u32) -> Verdict {
         let policy = Policy { slots: 1, min: 0, max: 5, target: None, cpu: None, cores: 2, drain: 10.0 };
         let decision = decide(&facts, &policy);
-        Verdict { facts, policy, decision, held, wanted, delay: 30, draining: 0, short: None, time: Timestamp(0) }
+        Verdict {
+            facts,
+            policy,
+            part: Part::Whole,
+            decision,
+            held,
+            wanted,
+            delay: 30,
+            draining: 0,
+            short: None,
+            time: Timestamp(0),
+        }
     }
 
     #[test]
@@ -161,6 +179,18 @@ mod tests {
             let scaling = explain(&"a@1".parse().unwrap(), &verdict, 1000, None);
             assert!(scaling.reason.contains(reason), "{}", scaling.reason);
             assert_eq!(scaling.inputs[0].name, "now");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_limits_is_told() {
+        for (held, wanted, said) in [
+            (9, 3, "3, as `max` allows no more for 30 % of the traffic; "),
+            (0, 3, "3, as `min` keeps them for 30 % of the traffic; "),
+        ] {
+            let verdict = Verdict { part: Part::Some(30), ..verdict(Facts::default(), held, wanted) };
+            let scaling = explain(&"a@1".parse().unwrap(), &verdict, 1000, None);
+            assert!(scaling.reason.starts_with(said), "{}", scaling.reason);
         }
     }
 

@@ -5,6 +5,7 @@ use crate::{
     decide::{Facts, Policy, decide},
     explain::{Verdict, explain},
     growth::{self, Short},
+    parts::{self, Limits},
     track::{Track, in_flight},
     window::{self, seconds},
 };
@@ -42,7 +43,6 @@ impl Fleet {
 
     fn judge(&self, load: &Load, cpu: f32, view: &View<'_>) -> Order {
         let is_live = view.is_live(&load.revision.id);
-        let policy = self.policy(load, is_live);
         let predicted = if is_live { self.remember(load, view) } else { 0.0 };
         let mut tracks = self.0.tracks.lock();
         let track = tracks
@@ -50,7 +50,10 @@ impl Fleet {
             .or_insert_with(|| Track::new(self.0.options.growth, &load.revision.spec.scale, view.now));
         let second = self.second(view.now);
         track.see(load, cpu, second, view.now);
-        let facts = self.facts(load, track, predicted, is_live, view);
+        let scale = &load.revision.spec.scale;
+        let limits = parts::limits(&load.revision.id, scale, track.calendar.floor(view.wall), view.snapshot);
+        let policy = self.policy(load, &limits);
+        let facts = self.facts(load, track, (limits.floor, predicted), is_live, view);
         let decision = decide(&facts, &policy);
         let delay = load.revision.spec.scale.down_delay.map_or(DOWN_DELAY, types::Millis::duration).as_secs();
         // What a change holds is held on for the delay, until its traffic has come.
@@ -75,7 +78,18 @@ impl Fleet {
             Some(_) => (0, None),
             None => self.within_growth(track, missing, view),
         };
-        let verdict = Verdict { facts, policy, decision, held, wanted, delay, draining, short, time: view.wall };
+        let verdict = Verdict {
+            facts,
+            policy,
+            part: limits.part,
+            decision,
+            held,
+            wanted,
+            delay,
+            draining,
+            short,
+            time: view.wall,
+        };
         match &mut track.verdict {
             Some(last) => **last = verdict,
             none => *none = Some(Box::new(verdict)),
@@ -99,13 +113,13 @@ impl Fleet {
         growth::take((&mut track.budget, options.growth), (&mut host, options.growth_host), missing, view.now)
     }
 
-    fn policy(&self, load: &Load, is_live: bool) -> Policy {
+    fn policy(&self, load: &Load, limits: &Limits) -> Policy {
         let spec = &load.revision.spec;
         let share = |per_cent: u32| per_cent as f32 / 100.0;
         Policy {
             slots: spec.concurrency,
-            min: if is_live { spec.scale.min } else { 0 },
-            max: spec.scale.max,
+            min: limits.min,
+            max: limits.max,
             target: spec.scale.target.map(share),
             cpu: spec.scale.cpu_target(spec.runtime, spec.contract, spec.concurrency).map(share),
             cores: self.0.options.cores,
@@ -113,7 +127,14 @@ impl Fleet {
         }
     }
 
-    fn facts(&self, load: &Load, track: &mut Track, predicted: f32, is_live: bool, view: &View<'_>) -> Facts {
+    fn facts(
+        &self,
+        load: &Load,
+        track: &Track,
+        (schedule, predicted): (u32, f32),
+        is_live: bool,
+        view: &View<'_>,
+    ) -> Facts {
         let spec = &load.revision.spec;
         let is_known = is_live || view.snapshot.functions.contains_key(&load.revision.id.function);
         let keep = match (is_live, is_known) {
@@ -137,7 +158,7 @@ impl Fleet {
             panic: sums(PANIC, 0),
             steady: if is_used { track.windows.steady(span) } else { window::Sums::default() },
             lag: load.deferred,
-            schedule: if is_live { track.calendar.floor(view.wall) } else { 0 },
+            schedule,
             predicted,
             used_lately: is_used,
         }

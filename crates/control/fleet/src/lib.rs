@@ -17,6 +17,7 @@ pub mod growth;
 mod heir;
 mod hold;
 mod judge;
+mod parts;
 pub mod predict;
 mod share;
 mod staffing;

@@ -5,8 +5,12 @@ use std::time::Duration;
 use types::{Revision, RevisionId, Spec};
 use wire::Share;
 
-/// Instances for `calls` at once, between the revision's own minimum and maximum; one at least, which is the probe.
-pub(crate) fn instances(calls: f32, spec: &Spec) -> u32 {
+/// Instances for `percent` of `calls` at once, between the revision's part of the minimum ([`crate::parts`]) and the maximum;
+/// one at least, which is the probe.
+pub(crate) fn instances(calls: f32, percent: u8, spec: &Spec) -> u32 {
+    let part = f32::from(percent) / 100.0;
+    let calls = calls * part;
+    let min = (spec.scale.min as f32 * part).round() as u32;
     let each = spec.concurrency.max(1);
     let slots = match spec.scale.target {
         _ if calls <= 0.0 => 0.0,
@@ -14,7 +18,7 @@ pub(crate) fn instances(calls: f32, spec: &Spec) -> u32 {
         None => staffing::slots(calls, each),
     };
     let wanted = (slots / each as f32 - 1e-4).ceil().max(0.0) as u32;
-    wanted.max(spec.scale.min).min(spec.scale.max).max(1)
+    wanted.max(min).min(spec.scale.max).max(1)
 }
 
 impl Fleet {
@@ -25,7 +29,7 @@ impl Fleet {
         let target = function.and_then(|function| function.aliases.get(&share.alias));
         let old = target.into_iter().flat_map(|target| target.revisions.iter());
         let calls: f32 = old.map(|weighted| self.calls(&weighted.revision.id)).sum();
-        instances(calls * f32::from(share.percent) / 100.0, &revision.spec)
+        instances(calls, share.percent, &revision.spec)
     }
 
     /// Calls at once: those that are there now, or as many as the window had on average.
@@ -68,21 +72,24 @@ mod tests {
 
     #[test]
     fn a_share_has_its_instances() {
-        for (calls, manifest, want) in [
-            (0.0, "", 1),
-            (0.01, "", 1),
-            (0.0, "[scale]\nmin=3", 3),
-            (5.0, "[scale]\ntarget=100", 5),
-            (5.0, "[scale]\ntarget=50", 10),
-            (50.0, "[scale]\ntarget=100\nmax=20", 20),
-            (50.0, "concurrency=100\n[scale]\ntarget=100", 1),
-            (50.0, "concurrency=20\n[scale]\ntarget=100", 3),
+        for (calls, percent, manifest, want) in [
+            (0.0, 100, "", 1),
+            (0.01, 100, "", 1),
+            (0.0, 100, "[scale]\nmin=3", 3),
+            (0.0, 30, "[scale]\nmin=10", 3),
+            (0.0, 1, "[scale]\nmin=10", 1),
+            (5.0, 100, "[scale]\ntarget=100", 5),
+            (50.0, 10, "[scale]\ntarget=100", 5),
+            (5.0, 100, "[scale]\ntarget=50", 10),
+            (50.0, 100, "[scale]\ntarget=100\nmax=20", 20),
+            (50.0, 100, "concurrency=100\n[scale]\ntarget=100", 1),
+            (50.0, 100, "concurrency=20\n[scale]\ntarget=100", 3),
         ] {
             let revision = wire::sample::revision("a", manifest).unwrap();
-            assert_eq!(instances(calls, &revision.spec), want, "{calls} calls, {manifest}");
+            assert_eq!(instances(calls, percent, &revision.spec), want, "{percent} % of {calls} calls, {manifest}");
         }
         let exclusive = wire::sample::revision("a", "").unwrap();
-        let with_room = instances(30.0, &exclusive.spec);
+        let with_room = instances(30.0, 100, &exclusive.spec);
         assert!((30..60).contains(&with_room), "{with_room}: where the traffic says, there is some room");
     }
 }

@@ -490,6 +490,42 @@ async fn a_crash_loop_backs_off_and_says_why() {
     house.stop().await;
 }
 
+/// `live` sends the revision `weight` per cent and another one the rest; a tag names it as well.
+fn shared(revision: &Arc<Revision>, weight: u8) -> Arc<Snapshot> {
+    let mut other = (*wire::sample::revision("hello", "").unwrap()).clone();
+    other.id.number = revision.id.number + 1;
+    let other = wire::Weighted { revision: Arc::new(other), weight: 100 - weight };
+    let own = wire::Weighted { revision: Arc::clone(revision), weight };
+    let tag = wire::sample::target(revision);
+    let live =
+        wire::Target { revisions: [own, other].into_iter().filter(|w| w.weight > 0).collect(), ..(*tag).clone() };
+    let mut snapshot = wire::sample::snapshot(&Arc::new(live));
+    let function = snapshot.functions.get_mut(&revision.id.function).unwrap();
+    Arc::make_mut(function).aliases.insert("tagged".parse().unwrap(), tag);
+    Arc::new(snapshot)
+}
+
+#[tokio::test]
+async fn the_minimum_and_the_maximum_follow_the_traffic() {
+    let house = House::new("[scale]\nmin=10\nmax=20\nidle='20ms'");
+    house.until("all of it", |state| state.listed.len() == 10).await;
+    house.world.with(|state| state.idle = Duration::from_secs(1));
+    for (weight, min, max) in [(70, 7, 14), (30, 3, 6), (70, 7, 14), (0, 0, 20)] {
+        house.snapshots.send_replace(shared(&house.revision, weight));
+        house.until("its share of the minimum", |state| state.listed.len() == min).await;
+        house.still("and stays there", |state| state.listed.len() == min).await;
+        let scaling = house.fleet.explain(&house.revision.id.function);
+        let own = scaling.iter().find(|scaling| scaling.revision == house.revision.id).unwrap();
+        assert_eq!((own.limits.min as usize, own.limits.max), (min, max), "at {weight}: {}", own.reason);
+        let told = own.reason.contains(&format!("for {weight} % of the traffic"));
+        assert_eq!(told, weight > 0, "at {weight}: {}", own.reason);
+    }
+    // Who calls the tag is served all the same.
+    house.ask(2);
+    house.until("for the tag's calls", |state| state.listed.len() == 2).await;
+    house.stop().await;
+}
+
 #[tokio::test]
 async fn a_minimum_that_finds_no_room_keeps_what_there_is() {
     let house = House::new("[scale]\nmin=5");
