@@ -211,7 +211,7 @@ fn a_tags_host_is_before_every_route_but_its_own_hosts() {
         ("a.next---hello.test", "/cart", "other/live 0"),
         ("---.test", "/cart", "other/live 0"),
         // By path, as before: what is routed goes first.
-        ("shop.test", "/next---hello/x", "hello/next 12"),
+        ("shop.test", "/next---hello/x", "hello/next 13"),
     ] {
         let found = table.find(ask(Some(host), &Method::GET, path, &headers)).ok().unwrap();
         let got = format!("{}/{} {}", found.target.function, found.target.alias, found.strip);
