@@ -35,8 +35,9 @@ fn call_until(platform: &Platform, path: &str, done: impl Fn() -> bool) -> [(u32
             let mut counts = [(0, 0); 2];
             while !stop.load(Relaxed) {
                 let answer = platform.gateway().get(path);
-                // A fault has no revision's header: the old one has none here.
-                let second = answer.header("mayfly-revision").is_none_or(|revision| revision.ends_with("@2"));
+                // A fault says whose it is, too.
+                let revision = answer.header("mayfly-revision");
+                let second = revision.unwrap_or_else(|| panic!("no revision: {answer:?}")).ends_with("@2");
                 let (calls, failed) = &mut counts[usize::from(second)];
                 *calls += 1;
                 *failed += u32::from(answer.status != 200);

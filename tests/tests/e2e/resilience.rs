@@ -67,6 +67,7 @@ fn an_open_circuit_leads_to_what_the_owner_says() {
         open_circuit(&gateway, &format!("/{name}"));
     }
     let refused = gateway.get("/fails-fast/kept").problem(503, "circuit_open");
+    assert_eq!(refused.header("mayfly-revision"), Some("fails-fast@1"), "a fault says whose it is");
     let after: u32 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((2..=30).contains(&after), "the time that it stays open, not {after} s");
 
@@ -77,6 +78,7 @@ fn an_open_circuit_leads_to_what_the_owner_says() {
     let fixed = gateway.get("/falls-nowhere/any");
     assert_eq!((fixed.status, fixed.header("mayfly-degraded"), fixed.text().as_str()), (203, Some("static"), "later"));
     assert_eq!(fixed.header("content-type"), Some("text/x"));
+    assert_eq!(fixed.header("mayfly-revision"), Some("falls-nowhere@1"));
 
     let stale = gateway.get("/goes-stale/kept").ok();
     assert_eq!((stale.header("mayfly-degraded"), stale.json()), (Some("stale"), "own /kept".into()));

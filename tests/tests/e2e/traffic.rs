@@ -58,6 +58,42 @@ fn a_stale_change_is_refused() {
     platform.gateway().get("/tagged").ok();
 }
 
+/// "tagged URLs": by host the path is the function's own, whatever routes there are.
+#[test]
+fn a_tags_host_leads_to_its_revision() {
+    let platform = Platform::shared();
+    let says = "def handler(event, context):\n    return context.function_version + ' ' + event['rawPath']\n";
+    let folder = Folder::python("tagged-host", "[[trigger]]\nhttp = { path = \"/tagged-host/*\" }", says);
+    platform.deploy(&folder);
+    platform.mayfly(&["alias", "set", "tagged-host", "old", "1"]).ok();
+    folder.write("app.py", format!("# the second\n{says}"));
+    platform.deploy(&folder);
+    platform.deploy(&Folder::python("tagged-other", "[[trigger]]\nhttp = { path = \"/tagged-cart\" }", says));
+    let gateway = platform.gateway();
+    for path in ["/tagged-host/x", "/tagged-cart", "/tagged-other", "/"] {
+        let answer = gateway.with("host", "old---tagged-host.example.com").get(path).ok();
+        assert_eq!(answer.header("mayfly-revision"), Some("tagged-host@1"), "{path}");
+        assert_eq!(answer.json(), format!("1 {path}"));
+    }
+    assert_eq!(gateway.with("host", "shop.example.com").get("/tagged-host/x").ok().json(), "2 /tagged-host/x");
+    // As a client of gRPC asks: HTTP/2, whose host is `:authority`.
+    let mut curl = std::process::Command::new("curl");
+    curl.args([
+        "-sS",
+        "-D",
+        "-",
+        "--http2-prior-knowledge",
+        "-H",
+        "content-type: application/grpc",
+        "-H",
+        "te: trailers",
+    ]);
+    curl.args(["-H", "host: old---tagged-host.example.com", "--data-binary", "x"]);
+    let said = curl.arg(format!("{}/t.Words/Shout", platform.gateway_url())).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("mayfly-revision: tagged-host@1") && said.contains("1 /t.Words/Shout"), "{said}");
+}
+
 /// "an alias moves … no failed request meanwhile", a hundred times.
 #[test]
 fn moving_an_alias_fails_no_request() {

@@ -3,6 +3,7 @@
 //! Each code has a page `docs/errors/<code>.md`; a test holds that. Faults cross planes as values and reach
 //! users as problem documents (RFC 9457).
 
+use crate::RevisionId;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, num::NonZeroU8, time::Duration};
 use utoipa::ToSchema;
@@ -134,11 +135,14 @@ pub struct Fault {
     /// Seconds after which another try is worth it, where that is known. It is told while it is true, and not kept.
     #[serde(skip)]
     after: Option<NonZeroU8>,
+    /// The revision that was chosen for the call, where one was.
+    #[serde(skip)]
+    revision: Option<Box<RevisionId>>,
 }
 
 impl Fault {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), after: None }
+        Self { code, detail: detail.into(), after: None, revision: None }
     }
 
     /// Another try is worth it after this long: told in whole seconds, 1 to 60.
@@ -152,6 +156,18 @@ impl Fault {
     /// Whether it was said when another try is worth it.
     pub const fn is_timed(&self) -> bool {
         self.after.is_some()
+    }
+
+    /// The call was this revision's.
+    #[must_use]
+    pub fn of(mut self, revision: &RevisionId) -> Self {
+        self.revision = Some(Box::new(revision.clone()));
+        self
+    }
+
+    /// The revision that was chosen for the call, for the header `mayfly-revision`.
+    pub fn revision(&self) -> Option<&RevisionId> {
+        self.revision.as_deref()
     }
 
     /// Seconds for `Retry-After`; `None` where the same request has no better chance later.
@@ -223,7 +239,7 @@ mod tests {
             assert_eq!(fault.retry_after(), Some(want), "{ms} ms");
         }
         assert_eq!(fault(Code::BadRequest).after(Duration::from_secs(9)).retry_after(), None);
-        assert_eq!(size_of::<Fault>(), 32, "the hot path's results carry it");
+        assert_eq!(size_of::<Fault>(), 40, "the hot path's results carry it");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Fleet {
         let loads = self.0.directory.load();
         let wanted = |load: &wire::Load| {
             let calls = self.calls(&load.revision.id);
-            (calls > 0.0).then(|| (load.revision.id.clone(), share::instances(calls, &load.revision.spec)))
+            (calls > 0.0).then(|| (load.revision.id.clone(), share::instances(calls, 100, &load.revision.spec)))
         };
         let will = Will { time: (self.0.options.wall)(), instances: loads.iter().filter_map(wanted).collect() };
         let write = move || {

@@ -50,6 +50,11 @@ fn sticky_ball(target: &Target, headers: &HeaderMap) -> Option<u8> {
     Some((hash % 100) as u8)
 }
 
+/// True where the caller's own value draws its revision.
+pub(crate) fn sticks(target: &Target, headers: &HeaderMap) -> bool {
+    sticky_ball(target, headers).is_some()
+}
+
 /// The same on every host and in every version (FNV-1a), which the standard library's hashes are not.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 fn fnv(seed: u64, bytes: &[u8]) -> u64 {

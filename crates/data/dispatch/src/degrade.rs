@@ -32,9 +32,10 @@ impl Dispatcher {
     /// The answer of the pool's policy.
     ///
     /// # Errors
-    /// The refusal's own fault, where no policy has an answer.
+    /// The refusal's own fault, where no policy has an answer. It says which revision was chosen.
     pub(crate) async fn degrade(&self, pool: &Pool, refusal: Refusal) -> Result<Response<Body>, Fault> {
         let Refusal { fault, call } = refusal;
+        let fault = fault.of(&pool.revision.id);
         let policy = pool.revision.spec.resilience.as_ref().and_then(|resilience| resilience.degrade.as_ref());
         let (Some(policy), Some(call), true) = (policy, call, applies(fault.code)) else { return Err(fault) };
         if let Some(stale) = &pool.stale
@@ -56,7 +57,9 @@ impl Dispatcher {
         match &policy.answer {
             Some(answer) => {
                 pool.metrics.degraded("static");
-                Ok(marked(response(answer), "static"))
+                let mut response = response(answer);
+                response.headers_mut().insert(HeaderName::from_static(crate::REVISION), pool.name.clone());
+                Ok(marked(response, "static"))
             }
             None => Err(fault),
         }

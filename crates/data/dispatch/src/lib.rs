@@ -142,10 +142,28 @@ impl Dispatcher {
     }
 
     fn choose(&self, target: &Target, call: &Call) -> Result<Arc<Pool>, Fault> {
-        let pool = self.pool(choose::revision(target, call.request.headers())?);
+        let headers = call.request.headers();
+        let kept = if target.revisions.len() > 1 { self.kept(target, headers) } else { None };
+        let pool = match kept {
+            Some(pool) => pool,
+            None => self.pool(choose::revision(target, headers)?),
+        };
         // A revision may have had instances before it had calls; whose it is, the first call's target says.
         pool.gate.get_or_init(|| self.0.limits.gate(&target.function, &target.tenant));
         Ok(pool)
+    }
+
+    /// Of several revisions, the one whose instance the caller had before, while it takes calls and the revision has a
+    /// share. What a caller sticks by goes before: it draws the same revision each time by itself.
+    fn kept(&self, target: &Target, headers: &http::HeaderMap) -> Option<Arc<Pool>> {
+        let near = choose::near(headers)?;
+        if choose::sticks(target, headers) {
+            return None;
+        }
+        let pools = self.0.pools.read();
+        let shares = target.revisions.iter().filter(|weighted| weighted.weight > 0);
+        let mut shares = shares.filter_map(|weighted| pools.get(&weighted.revision.id));
+        shares.find(|pool| pool.policy.affinity && pool.has(near)).cloned()
     }
 
     /// Brings a call to an instance of the pool, and to another one where the first saw nothing of it.

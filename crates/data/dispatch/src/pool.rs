@@ -285,6 +285,11 @@ impl Pool {
         Some(receiver)
     }
 
+    /// True where the instance is here and takes calls.
+    pub(crate) fn has(&self, id: InstanceId) -> bool {
+        self.state.lock().slots.iter().any(|slot| slot.id == id && !slot.draining)
+    }
+
     pub(crate) fn remove(&self, id: InstanceId) -> bool {
         let mut state = self.state.lock();
         let Some(index) = state.slots.iter().position(|slot| slot.id == id) else { return false };

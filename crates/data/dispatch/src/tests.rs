@@ -319,7 +319,7 @@ async fn a_failed_start_is_told_to_who_waits_unless_an_instance_will_be_free() {
     settle().await;
     let fault = Fault::new(Code::StartFailed, "status 1");
     house.dispatcher.fail(&house.revision.id, &fault);
-    assert_eq!(call.await.unwrap().unwrap_err(), fault);
+    assert_eq!(call.await.unwrap().unwrap_err(), fault.clone().of(&house.revision.id));
 
     let (fake, _) = house.add();
     let calls = [house.call(), house.call()];
@@ -541,6 +541,65 @@ async fn a_caller_stays_with_its_instance() {
     let (fake, _) = fakes.iter().find(|(fake, _)| fake.ids().contains(&id)).unwrap();
     fake.end(id, Ok(End::ok(200)));
     assert!(call.await.unwrap().unwrap().headers().contains_key("set-cookie"), "best effort: another one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_stays_with_its_instance_whatever_the_weights() {
+    const AFFINITY: &str = "concurrency = 100\n[traffic]\naffinity = true";
+    let mut house = House::with(AFFINITY, Options::default());
+    let (old, kept) = house.add();
+    let newer = revision_of(2, AFFINITY);
+    let first = std::mem::replace(&mut house.revision, Arc::clone(&newer));
+    let (new, other) = house.add();
+    let cookie = |instance| http::Request::get("/").header("cookie", format!("mayfly-affinity={instance}"));
+    for weight in [50, 1, 99] {
+        house.target = target(&[(&first, 100 - weight), (&newer, weight)]);
+        for (fake, instance) in [(&old, kept), (&new, other)].into_iter().cycle().take(40) {
+            let (id, call) = house.ask(cookie(instance));
+            settle().await;
+            assert_eq!(fake.ids(), [id], "at {weight} %");
+            fake.end(id, Ok(End::ok(200)));
+            assert!(!call.await.unwrap().unwrap().headers().contains_key("set-cookie"), "no other cookie");
+        }
+    }
+    // A revision without a share gets nobody, and an instance that is leaving neither.
+    house.target = target(&[(&first, 0), (&newer, 100)]);
+    let (id, call) = house.ask(cookie(kept));
+    settle().await;
+    new.end(id, Ok(End::ok(200)));
+    assert!(call.await.unwrap().unwrap().headers().contains_key("set-cookie"));
+    house.target = target(&[(&first, 1), (&newer, 99)]);
+    let calls: Vec<_> = (0..20).map(|_| house.ask(cookie(kept))).collect();
+    settle().await;
+    assert_eq!(old.ids().len(), 20);
+    old.end_all();
+    drop(calls);
+    let _drained = house.dispatcher.drain(kept);
+    let calls: Vec<_> = (0..20).map(|_| house.ask(cookie(kept))).collect();
+    settle().await;
+    assert!(!new.ids().is_empty() && old.ids().is_empty(), "by weight again");
+    drop(calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_says_which_revision_was_chosen() {
+    let house = House::with("[resilience.circuit]\ncalls_min = 1\n", Options::default());
+    let revision = |fault: Fault| fault.revision().map(ToString::to_string);
+    let fault = house.call().1.await.unwrap().unwrap_err();
+    assert_eq!((fault.code, revision(fault).as_deref()), (Code::CapacityExhausted, Some("hello@1")));
+    let (fake, _) = house.add();
+    let (id, call) = house.call();
+    settle().await;
+    fake.end(id, Err(Refused::Broken(Fault::new(Code::FunctionTimeout, "30s"))));
+    let fault = call.await.unwrap().unwrap_err();
+    assert_eq!((fault.code, revision(fault).as_deref()), (Code::FunctionTimeout, Some("hello@1")));
+    let fault = house.call().1.await.unwrap().unwrap_err();
+    assert_eq!((fault.code, revision(fault).as_deref()), (Code::CircuitOpen, Some("hello@1")));
+    type Answered = Result<http::Response<Body>, Fault>;
+    assert_eq!(size_of::<Answered>(), size_of::<http::Response<Body>>(), "a fault makes no call's state larger");
+    // Where no revision could be chosen, none is named.
+    let nowhere = House { target: target(&[]), ..House::new(1, Options::default()) };
+    assert_eq!(nowhere.call().1.await.unwrap().unwrap_err().revision(), None);
 }
 
 #[tokio::test(start_paused = true)]

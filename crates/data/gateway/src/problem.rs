@@ -18,6 +18,7 @@ pub(crate) fn response(fault: &Fault) -> Response<Body> {
     if let Some(seconds) = fault.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
     }
+    name_revision(headers, fault);
     if fault.code == Code::MethodNotAllowed
         && let Some(allowed) = fault.detail.rsplit_once("takes ").and_then(|(_, methods)| methods.parse().ok())
     {
@@ -51,7 +52,15 @@ pub(crate) fn grpc(fault: &Fault) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.headers_mut() = grpc_status(fault);
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    name_revision(response.headers_mut(), fault);
     response
+}
+
+/// Says which revision did not answer, where one was chosen.
+fn name_revision(headers: &mut HeaderMap, fault: &Fault) {
+    if let Some(name) = fault.revision().and_then(|revision| HeaderValue::try_from(revision.to_string()).ok()) {
+        headers.insert(HeaderName::from_static(types::api::REVISION_HEADER), name);
+    }
 }
 
 /// `grpc-status` and `grpc-message`, with our own code beside them.
@@ -127,6 +136,17 @@ mod tests {
             );
             let message = response.headers()["grpc-message"].to_str().unwrap();
             assert!(message.ends_with("100 %25 of%0A%C3%BC"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_fault_names_the_revision_that_was_chosen() {
+        let chosen = types::RevisionId { function: "hello".parse().unwrap(), number: 7 };
+        for grpc in [false, true] {
+            let told = |fault: Fault| answer(&fault, grpc).headers().get("mayfly-revision").cloned();
+            let fault = Fault::new(Code::FunctionTimeout, "30s");
+            assert_eq!(told(fault.clone()), None);
+            assert_eq!(told(fault.of(&chosen)).unwrap(), "hello@7");
         }
     }
 

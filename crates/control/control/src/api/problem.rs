@@ -44,7 +44,11 @@ impl IntoResponse for Refusal {
 /// The answer of a call that failed: besides the document, a header says whether the function itself did.
 pub(crate) fn call_failed(fault: Fault) -> Response<Body> {
     let code = fault.code;
+    let revision = fault.revision().and_then(|revision| HeaderValue::try_from(revision.to_string()).ok());
     let mut response = Refusal(fault).into_response();
+    if let Some(revision) = revision {
+        response.headers_mut().insert(types::api::REVISION_HEADER, revision);
+    }
     if code.blame() == Blame::Function {
         response.headers_mut().insert(FUNCTION_ERROR_HEADER, HeaderValue::from_static(code.as_str()));
     }

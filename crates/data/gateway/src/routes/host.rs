@@ -33,12 +33,17 @@ impl Hosts {
         }
     }
 
-    /// The trees of a bare host: its own, then those of the names above it, the longest first.
-    pub(super) fn candidates<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Arc<Node>> {
+    /// The tree of a bare host's own name.
+    pub(super) fn own(&self, host: &str) -> Option<&Arc<Node>> {
+        self.exact.get(host)
+    }
+
+    /// The trees of the names above a bare host, the longest first.
+    pub(super) fn above<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Arc<Node>> {
         let above = |name: &&'a str| name.split_once('.').map(|(_, above)| above);
         let is_name = !self.below.is_empty() && host.len() <= NAME_MAX;
         let names = std::iter::successors(is_name.then_some(host), move |name| above(name)).skip(1);
-        self.exact.get(host).into_iter().chain(names.filter_map(|name| self.below.get(name)))
+        names.filter_map(|name| self.below.get(name))
     }
 }
 

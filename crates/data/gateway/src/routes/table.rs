@@ -13,6 +13,9 @@ use std::{ops::Deref, sync::Arc};
 use types::{Code, Fault, FunctionName, Route, edge::Tempo};
 use wire::{FunctionView, Snapshot, snapshot::Place};
 
+/// Between a tag and its function's name.
+const TAGGED: &str = "---";
+
 /// What a request is routed by.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -185,14 +188,14 @@ impl Table {
         let rest = ask.path.strip_prefix('/').ok_or_else(missed)?;
         let mut wrong_method = None;
         let mut visit = |reached: Reached<'_>| choose(&reached, &ask, &mut wrong_method);
-        let named = match ask.host {
-            Some(host) if !self.hosts.is_empty() => {
-                let host = host::bare(host);
-                self.hosts.candidates(&host).find_map(|tree| tree.find(Some(rest), &mut visit))
-            }
-            _ => None,
-        };
         let routed = |seat| Match::new(seat, 0);
+        let named = ask.host.filter(|host| !self.hosts.is_empty() || host.contains(TAGGED)).and_then(|host| {
+            let host = host::bare(host);
+            let own = self.hosts.own(&host).and_then(|tree| tree.find(Some(rest), &mut visit));
+            // A tag's host is a name of its own: before every route of another host or of all.
+            let own = own.or_else(|| self.by_tag(host.split('.').next()?));
+            own.or_else(|| self.hosts.above(&host).find_map(|tree| tree.find(Some(rest), &mut visit)))
+        });
         if let Some(seat) = named {
             return Ok(routed(seat));
         }
@@ -205,7 +208,7 @@ impl Table {
         if let Some(seat) = self.aliases.find(hash, segment) {
             return Ok(Match::new(Arc::clone(seat), segment.len() + 1));
         }
-        let found = self.by_tag(ask.host, segment);
+        let found = self.by_tag(segment).map(|seat| Match::new(seat, segment.len() + 1));
         let found = found.or_else(|| self.any_host.find_other(Some(rest), &mut visit).map(routed));
         found.ok_or_else(|| match wrong_method {
             Some(allowed) => not_allowed(&ask, allowed),
@@ -213,19 +216,14 @@ impl Table {
         })
     }
 
-    /// An alias by its tag: `/tag---name` and all below it, or the host `tag---name.…` with the whole path.
-    fn by_tag(&self, host: Option<&str>, segment: &str) -> Option<Match> {
-        let find = |text: &str, strip: usize| {
-            let (tag, name) = text.split_once("---")?;
-            let seat = match tag {
-                "live" => self.aliases.get(name),
-                tag => self.aliases.get(&format!("{name}/{tag}")),
-            };
-            seat.map(|seat| Match::new(Arc::clone(seat), strip))
+    /// An alias by `tag---name`: `/tag---name` and all below it, or the host `tag---name.…` with the whole path.
+    fn by_tag(&self, text: &str) -> Option<Arc<Seat>> {
+        let (tag, name) = text.split_once(TAGGED)?;
+        let seat = match tag {
+            "live" => self.aliases.get(name),
+            tag => self.aliases.get(&format!("{name}/{tag}")),
         };
-        let bare = host.map(host::bare);
-        let by_host = bare.as_deref().and_then(|host| find(host.split('.').next()?, 0));
-        by_host.or_else(|| find(segment, segment.len() + 1))
+        seat.map(Arc::clone)
     }
 }
 

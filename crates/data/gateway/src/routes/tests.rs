@@ -180,6 +180,45 @@ fn weigh(snapshot: &mut Snapshot, name: &str, alias: &str, edge: &str) {
     snapshot.functions.insert(name, Arc::new(view));
 }
 
+#[test]
+fn a_tags_host_is_before_every_route_but_its_own_hosts() {
+    let headers = HeaderMap::new();
+    let mut shot = snapshot(&[
+        (None, "/hello/*", &[], "hello"),
+        (None, "/cart", &[], "other"),
+        (None, "/*", &[], "thumbs"),
+        (Some("*.example"), "/*", &[], "thumbs"),
+        (Some("next---hello.example"), "/own", &[], "other"),
+    ]);
+    weigh(&mut shot, "hello", "next", "");
+    let table = Table::new(Arc::new(shot));
+    for (host, path, want) in [
+        ("next---hello.shop.test", "/hello/x", "hello/next 0"),
+        ("next---hello.shop.test", "/cart", "hello/next 0"),
+        ("next---hello.shop.test", "/other/x", "hello/next 0"),
+        ("next---hello.shop.test", "/next---hello/x", "hello/next 0"),
+        ("next---hello.shop.test", "/t.Words/Shout", "hello/next 0"),
+        ("next---hello.shop.test", "/", "hello/next 0"),
+        ("NEXT---hello.Shop.test:8080", "/cart", "hello/next 0"),
+        ("next---hello", "/cart", "hello/next 0"),
+        ("live---hello.shop.test", "/cart", "hello/live 0"),
+        // Before a route of the hosts below a name, behind one of this very host.
+        ("next---hello.example", "/cart", "hello/next 0"),
+        ("next---hello.example", "/own", "other/live 0"),
+        // No such tag, or it is no first label.
+        ("never---hello.shop.test", "/cart", "other/live 0"),
+        ("next---nobody.shop.test", "/hello/x", "hello/live 0"),
+        ("a.next---hello.test", "/cart", "other/live 0"),
+        ("---.test", "/cart", "other/live 0"),
+        // By path, as before: what is routed goes first.
+        ("shop.test", "/next---hello/x", "hello/next 13"),
+    ] {
+        let found = table.find(ask(Some(host), &Method::GET, path, &headers)).ok().unwrap();
+        let got = format!("{}/{} {}", found.target.function, found.target.alias, found.strip);
+        assert_eq!(got, want, "{host}{path}");
+    }
+}
+
 /// A route leads straight to its alias: whatever happens to the alias later has to reach it.
 #[test]
 fn a_route_leads_to_its_alias_as_it_is_now() {
