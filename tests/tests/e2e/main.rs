@@ -31,3 +31,4 @@ mod tenants;
 mod tls;
 mod traffic;
 mod tunnels;
+mod uploads;

@@ -102,7 +102,10 @@ fn broken_requests_are_refused() {
         );
         let answer = raw(&platform, both.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 200"), "{framing}: {answer}");
-        assert!(answer.contains("\"body\":\"abc\"") && !answer.contains("content-length\":\"40"), "{framing}: {answer}");
+        assert!(
+            answer.contains("\"body\":\"abc\"") && !answer.contains("content-length\":\"40"),
+            "{framing}: {answer}"
+        );
         assert!(answer.contains("\r\nconnection: close\r\n") && !answer.contains("smuggled"), "{framing}: {answer}");
     }
     platform.gateway().get("/strict").ok();

@@ -505,7 +505,8 @@ fn a_body_that_looks_like_a_refusal_is_left_alone() {
 fn a_length_beside_chunks_ends_the_connection() {
     let house = House::new(|call| async move {
         let has_length = call.request.headers().contains_key("content-length");
-        let body = call.request.into_body().collect(100).await.map_err(|error| Fault::internal(format!("{error:?}")))?;
+        let body =
+            call.request.into_body().collect(100).await.map_err(|error| Fault::internal(format!("{error:?}")))?;
         Ok(Response::new(Body::from(format!("{has_length} {}.", String::from_utf8_lossy(&body)))))
     });
     let (length, chunked, next) =
