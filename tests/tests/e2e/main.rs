@@ -32,3 +32,4 @@ mod tenants;
 mod tls;
 mod traffic;
 mod tunnels;
+mod uploads;

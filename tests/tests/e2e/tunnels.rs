@@ -143,3 +143,23 @@ fn an_idle_socket_is_ended() {
     assert_eq!((history[0]["status"].as_u64(), history[0]["outcome"].as_str()), (Some(101), Some("ok")));
     eventually(LIMIT, "nothing is held", || metric(&platform.admin(), "mayfly_tunnels") == Some(0));
 }
+
+/// An open socket is use: its instance stays however short the idle time is, and goes once the socket is closed.
+#[test]
+fn an_instance_is_not_idle_while_its_socket_is_open() {
+    let platform = Platform::start();
+    platform.deploy(&echo("one", "[scale]\nidle = \"1s\""));
+    let mut socket = open(&platform);
+    assert_eq!(socket.ask("say a"), "one a");
+    let ids = || platform.instances("sockets").iter().map(|one| one["id"].to_string()).collect::<Vec<_>>();
+    let (first, begun) = (ids(), Instant::now());
+    assert_eq!(first.len(), 1);
+    while begun.elapsed() < Duration::from_secs(5) {
+        assert_eq!(ids(), first, "after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!((socket.ask("say b"), ids()), ("one b".into(), first));
+    assert_eq!(socket.ask("close"), "closed 1000");
+    eventually(Duration::from_secs(15), "it scales to zero", || ids().is_empty());
+    eventually(LIMIT, "nothing is held", || metric(&platform.admin(), "mayfly_tunnels") == Some(0));
+}

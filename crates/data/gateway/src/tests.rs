@@ -499,3 +499,36 @@ fn a_body_that_looks_like_a_refusal_is_left_alone() {
     assert_eq!((text.matches(FAKE).count(), text.matches("HTTP/1.1 200 OK").count()), (2, 2), "{text}");
     house.stop();
 }
+
+/// RFC 9112 §6.1: chunks win, and nothing behind such a request is read as another one.
+#[test]
+fn a_length_beside_chunks_ends_the_connection() {
+    let house = House::new(|call| async move {
+        let has_length = call.request.headers().contains_key("content-length");
+        let body =
+            call.request.into_body().collect(100).await.map_err(|error| Fault::internal(format!("{error:?}")))?;
+        Ok(Response::new(Body::from(format!("{has_length} {}.", String::from_utf8_lossy(&body)))))
+    });
+    let (length, chunked, next) =
+        ("content-length: 5\r\n", "transfer-encoding: chunked\r\n", "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n");
+    for (path, framing, status) in [
+        ("/hello", format!("{length}{chunked}"), "200 OK"),
+        ("/hello", format!("{chunked}{length}"), "200 OK"),
+        ("/hello", format!("connection: keep-alive\r\n{chunked}{length}"), "200 OK"),
+        ("/hello", format!("{length}{chunked}connection: keep-alive\r\n"), "200 OK"),
+        ("/nobody", format!("{chunked}{length}"), "404 Not Found"),
+    ] {
+        let request = format!("POST {path} HTTP/1.1\r\nhost: a\r\n{framing}\r\n3\r\nabc\r\n0\r\n\r\n{next}");
+        let text = whole(house.send(&request));
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{framing}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{framing}: {text}");
+        assert!(text.contains("\r\nconnection: close\r\n"), "{framing}: {text}");
+        assert_eq!(text.ends_with("false abc."), path == "/hello", "{framing}: {text}");
+    }
+    // Without the length, the connection stays.
+    let request = format!("POST /hello HTTP/1.1\r\nhost: a\r\n{chunked}\r\n3\r\nabc\r\n0\r\n\r\n");
+    let last = next.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+    let text = whole(house.send(&format!("{request}{last}")));
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+    house.stop();
+}

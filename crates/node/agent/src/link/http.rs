@@ -56,6 +56,8 @@ struct Conn {
     sender: SendRequest<Body>,
     driver: Connection<TokioIo<Stream>, Body>,
     closed: bool,
+    /// It ended with the caller's body: no word about the instance.
+    fault: Option<Box<Fault>>,
     /// It may carry another call.
     reuse: bool,
     used: Instant,
@@ -64,8 +66,11 @@ struct Conn {
 impl Conn {
     /// Moves bytes; true while the connection stands.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.closed {
-            self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
+        if !self.closed
+            && let Poll::Ready(ended) = Pin::new(&mut self.driver).poll(cx)
+        {
+            self.closed = true;
+            self.fault = ended.err().and_then(|error| of_caller(&error)).map(Box::new);
         }
         !self.closed
     }
@@ -227,8 +232,11 @@ impl Inner {
                 };
                 let mut response = std::pin::pin!(conn.sender.try_send_request(*request));
                 let driven = std::future::poll_fn(|cx| {
-                    if !conn.closed {
-                        conn.closed = Pin::new(&mut conn.driver).poll(cx).is_ready();
+                    if !conn.closed
+                        && let Poll::Ready(ended) = Pin::new(&mut conn.driver).poll(cx)
+                    {
+                        conn.closed = true;
+                        conn.fault = ended.err().and_then(|error| of_caller(&error)).map(Box::new);
                     }
                     response.as_mut().poll(cx)
                 });
@@ -267,23 +275,25 @@ impl Inner {
     async fn connect(&self) -> std::io::Result<Box<Conn>> {
         let stream = self.address.connect().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Box::new(Conn { sender, driver, closed: false, reuse: true, used: Instant::now() }))
+        Ok(Box::new(Conn { sender, driver, closed: false, fault: None, reuse: true, used: Instant::now() }))
     }
 
     /// The fault of a connection that broke after the request was on its way.
     async fn broken(&self, error: hyper::Error) -> Fault {
-        if let Some(fault) = cause(&error) {
+        if let Some(fault) = of_caller(&error) {
             return fault;
-        }
-        if error.is_user() {
-            // What we sent was the caller's body.
-            return Fault::new(Code::BadRequest, format!("the body broke off: {}", told(&error)));
         }
         if error.is_parse() {
             return Fault::new(Code::ResponseInvalid, format!("the answer is no HTTP: {error}"));
         }
         self.vitals.why_gone().await
     }
+}
+
+/// The fault of a connection that ended with what we sent on it: the caller's body.
+fn of_caller(error: &hyper::Error) -> Option<Fault> {
+    let broke_off = || Fault::new(Code::BadRequest, format!("the body broke off: {}", told(error)));
+    cause(error).or_else(|| error.is_user().then(broke_off))
 }
 
 /// A fault that our own body reader put into the connection's error: the caller's body was too large or broke off.
@@ -349,6 +359,9 @@ impl Source for Driven {
     }
 
     fn broken(&self, error: &hyper::Error) -> (Outcome, Fault) {
+        if let Some(fault) = &self.conn.fault {
+            return (End::fault(fault).outcome, Fault::clone(fault));
+        }
         (Outcome::Crashed, Fault::new(Code::ResponseInvalid, format!("the answer broke off: {error}")))
     }
 
