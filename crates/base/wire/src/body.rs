@@ -30,6 +30,11 @@ impl Body {
         Self::Stream(Box::pin(body))
     }
 
+    /// A request's body that came over HTTP/2: one whose stream was reset has not ended, but broken off.
+    pub fn uploaded(incoming: hyper::body::Incoming) -> Self {
+        Self::stream(Uploaded(incoming))
+    }
+
     /// The body, refused at once where its length is known and over `max`, broken off where it turns out so.
     ///
     /// # Errors
@@ -134,6 +139,30 @@ impl http_body::Body for Body {
             Self::Incoming(incoming) => incoming.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
+    }
+}
+
+/// hyper takes a stream that was reset with `NO_ERROR` for one that has ended, as RFC 9113 §8.1 wants it of answers. Of an
+/// upload, the function would take half for a whole.
+struct Uploaded(hyper::body::Incoming);
+
+impl http_body::Body for Uploaded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            None if !self.0.is_end_stream() => Poll::Ready(Some(Err("its stream was reset".into()))),
+            frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
     }
 }
 

@@ -279,8 +279,10 @@ impl Service {
 
 /// A request as hyper has it. It stays where it is from here to the instance.
 pub(crate) fn taken(request: Request<Incoming>) -> Box<Request<Body>> {
+    let version = request.version();
     Box::new(request.map(|body| match http_body::Body::is_end_stream(&body) {
         true => Body::Empty,
+        false if version == Version::HTTP_2 => Body::uploaded(body),
         false => Body::Incoming(body),
     }))
 }

@@ -111,6 +111,31 @@ fn rapid_resets_end_the_connection() {
     house.stop();
 }
 
+/// Whoever reads the body by a task of its own, as a connection to an instance does, must not take half for a whole.
+#[test]
+fn half_an_upload_is_not_taken_for_a_whole_one() {
+    let (told, hears) = mpsc::channel();
+    let house = House::with(options(), move |call: wire::Call| {
+        let told = told.clone();
+        tokio::spawn(async move { told.send(call.request.into_body().collect(100).await) });
+        std::future::pending()
+    });
+    let mut client = house.http2();
+    let ends = [
+        frame(RST_STREAM, 0, 1, &[0; 4]),
+        frame(RST_STREAM, 0, 3, &CANCEL.to_be_bytes()),
+        frame(DATA, END_STREAM, 5, b""),
+    ];
+    for (stream, end) in [1, 3, 5].into_iter().zip(ends) {
+        client.send(&frame(HEADERS, END_HEADERS, stream, &head("POST", "/hello")));
+        client.send(&frame(DATA, 0, stream, b"half"));
+        client.send(&end);
+        let body = hears.recv_timeout(LIMIT).unwrap();
+        assert_eq!(body.is_ok(), stream == 5, "{stream}: {body:?}");
+    }
+    house.stop();
+}
+
 /// CVE-2024-27316 and its kin: a head that never ends.
 #[test]
 fn a_head_without_end_ends_the_connection() {

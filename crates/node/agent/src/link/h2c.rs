@@ -9,7 +9,7 @@ use crate::{
         body::{self, Source},
         http::{cause, finish, refused, told},
         limit,
-        upload::{self, Held, Why},
+        upload::{self, Why},
         vitals::Vitals,
     },
 };
@@ -54,7 +54,7 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, part: F) {
-        task::spawn("h2c stream", upload::sending(part));
+        task::spawn("h2c stream", async move { drop(part.await) });
     }
 }
 
@@ -69,7 +69,7 @@ impl H2cLink {
             Ok(body) => *call.request.body_mut() = body,
             Err(fault) => return Err(finish(permit, fault)),
         }
-        let (why, mut held) = upload::watch(call.request.body_mut());
+        let why = upload::watch(call.request.body_mut());
         if let Err(error) = as_http2(&mut call.request) {
             return Err(finish(permit, Fault::new(Code::BadRequest, format!("the path cannot be read: {error}"))));
         }
@@ -78,15 +78,13 @@ impl H2cLink {
             Ok(Err(refusal)) => return Err(refused(permit, refusal)),
             Err(_) => return Err(finish(permit, self.0.vitals.overdue())),
         };
-        held.answered();
         let (parts, incoming) = response.into_parts();
         let end = End::ok(parts.status.as_u16());
         if incoming.is_end_stream() {
-            held.let_go();
             permit.finish(end);
             return Ok(Response::from_parts(parts, Body::Empty));
         }
-        let source = Streamed { inner: Arc::clone(&self.0), incoming, why, held };
+        let source = Streamed { inner: Arc::clone(&self.0), incoming, why };
         Ok(Response::from_parts(parts, body::stream(source, permit, end, deadline)))
     }
 }
@@ -183,7 +181,6 @@ struct Streamed {
     incoming: Incoming,
     /// Why the caller's body broke off, which resets the answer as well.
     why: Why,
-    held: Held,
 }
 
 impl Source for Streamed {
@@ -216,7 +213,5 @@ impl Source for Streamed {
         (outcome, Fault::new(Code::ResponseInvalid, format!("the answer broke off: {}", told(error))))
     }
 
-    fn complete(self) {
-        self.held.let_go();
-    }
+    fn complete(self) {}
 }

@@ -232,12 +232,7 @@ impl Inner {
                 };
                 let mut response = std::pin::pin!(conn.sender.try_send_request(*request));
                 let driven = std::future::poll_fn(|cx| {
-                    if !conn.closed
-                        && let Poll::Ready(ended) = Pin::new(&mut conn.driver).poll(cx)
-                    {
-                        conn.closed = true;
-                        conn.fault = ended.err().and_then(|error| of_caller(&error)).map(Box::new);
-                    }
+                    conn.drive(cx);
                     response.as_mut().poll(cx)
                 });
                 let error = match driven.await {
