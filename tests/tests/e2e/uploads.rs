@@ -112,6 +112,20 @@ fn reset(stream: TcpStream) {
     assert_eq!(done, 0);
 }
 
+/// The upload has begun, and ends with `leave`: its slot is free, nothing counts as crashed, and a function that `sees` it
+/// is told.
+fn ends_with(platform: &Platform, function: &str, path: &str, sees: bool, leave: impl FnOnce()) {
+    eventually(SOON, "the call has begun", || said(platform, function, path) == "begun");
+    let before = ended(platform, function);
+    leave();
+    eventually(SOON, &format!("the slot of {function}/{path} is free"), || {
+        ended(platform, function) == (before.0 + 1, before.1)
+    });
+    if sees {
+        eventually(SOON, &format!("{function}/{path} is told"), || said(platform, function, path) == "broke off");
+    }
+}
+
 /// A stream that is reset (RFC 9113 §6.4): the function's request breaks off with it, and its slot is free.
 #[test]
 fn a_reset_stream_ends_the_call() {
@@ -131,16 +145,10 @@ fn a_reset_stream_ends_the_call() {
         ("two", "mute", false),
         ("two", "mute-early", false),
     ] {
-        let before = ended(&platform, function);
         let mut stream = begin_http2(&platform, &format!("/{function}/{path}"));
-        eventually(SOON, "the call has begun", || said(&platform, function, path) == "begun");
-        stream.write_all(&frame(3, 0, 1, &8_u32.to_be_bytes())).unwrap();
-        eventually(SOON, &format!("the slot of {function}/{path} is free"), || {
-            ended(&platform, function) == (before.0 + 1, before.1)
+        ends_with(&platform, function, path, sees, || {
+            stream.write_all(&frame(3, 0, 1, &8_u32.to_be_bytes())).unwrap();
         });
-        if sees {
-            eventually(SOON, &format!("{function}/{path} is told"), || said(&platform, function, path) == "broke off");
-        }
     }
 }
 
@@ -164,17 +172,7 @@ fn a_closed_connection_ends_the_call() {
         for (how, leave) in [("closed", drop as fn(TcpStream)), ("reset", reset)] {
             let path = format!("{path}-{how}");
             let stream = begin_http1(&platform, &format!("/{function}/{path}"), 600 << 10);
-            eventually(SOON, "the call has begun", || said(&platform, function, &path) == "begun");
-            let before = ended(&platform, function);
-            leave(stream);
-            eventually(SOON, &format!("the slot of {function}/{path} is free"), || {
-                ended(&platform, function) == (before.0 + 1, before.1)
-            });
-            if sees {
-                eventually(SOON, &format!("{function}/{path} is told"), || {
-                    said(&platform, function, &path) == "broke off"
-                });
-            }
+            ends_with(&platform, function, &path, sees, || leave(stream));
         }
     }
 }

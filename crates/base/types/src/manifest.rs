@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 /// The manifest's file name in a function's folder.
 pub const FILE: &str = "mayfly.toml";
 
-/// Limits of the numbers in a manifest.
+// Limits of the numbers in a manifest.
 /// Of a call: streams of events and of gRPC are calls, too.
 const TIMEOUT_MAX: Millis = Millis::secs(60 * 60);
 /// Of a start and of a stop.

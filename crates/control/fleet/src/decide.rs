@@ -132,10 +132,7 @@ fn instances(input: Input, facts: &Facts, policy: &Policy) -> u32 {
             .map_or(0, |target| whole(facts.stable.cores().max(facts.panic.cores()) / target).min(policy.cores)),
         Input::Lag => backlog(facts, policy),
         Input::Schedule => facts.schedule,
-        Input::Predicted => match policy.target {
-            Some(_) => by_target(facts.predicted, policy),
-            None => in_instances(staffing::slots(facts.predicted, policy.slots), policy),
-        },
+        Input::Predicted => for_calls(facts.predicted, policy.target, policy.slots),
         Input::Used => u32::from(facts.used_lately),
     }
 }
@@ -182,6 +179,12 @@ fn arrivals(facts: &Facts, policy: &Policy) -> u32 {
     // The formula is about calls that come independently of each other, whose variance is their mean.
     let room = (staffing::slots(calls, policy.slots) - calls) * (variance / calls).sqrt();
     in_instances((calls + room).round(), policy)
+}
+
+/// Instances of `slots` for so many calls at once: by the target's share, or by what a slot is worth where there is none.
+pub(crate) fn for_calls(calls: f32, target: Option<f32>, slots: u32) -> u32 {
+    let wanted = target.map_or_else(|| staffing::slots(calls, slots), |target| calls / target);
+    whole(wanted / slots.max(1) as f32)
 }
 
 /// Instances of which the target's share is busy with so many calls at once; none where there is no target.

@@ -1,6 +1,6 @@
 //! How many instances a revision has to have before calls move to it: those that it will need for its share of them.
 
-use crate::{Fleet, judge::busy, staffing, window};
+use crate::{Fleet, decide::for_calls, judge::busy, window};
 use std::time::Duration;
 use types::{Revision, RevisionId, Spec};
 use wire::Share;
@@ -11,13 +11,8 @@ pub(crate) fn instances(calls: f32, percent: u8, spec: &Spec) -> u32 {
     let part = f32::from(percent) / 100.0;
     let calls = calls * part;
     let min = (spec.scale.min as f32 * part).round() as u32;
-    let each = spec.concurrency.max(1);
-    let slots = match spec.scale.target {
-        _ if calls <= 0.0 => 0.0,
-        Some(target) => calls * 100.0 / target.max(1) as f32,
-        None => staffing::slots(calls, each),
-    };
-    let wanted = (slots / each as f32 - 1e-4).ceil().max(0.0) as u32;
+    let target = spec.scale.target.map(|target| target as f32 / 100.0);
+    let wanted = for_calls(calls, target, spec.concurrency);
     wanted.max(min).min(spec.scale.max).max(1)
 }
 
